@@ -1,0 +1,48 @@
+"""The grammar of RFC 9110, 9112 and 3986 that prefork holds clients and applications to, as named regexes.
+
+Each is used with ``fullmatch``.  None can take more than linear time: no part may match what its neighbour matches.
+"""
+
+from __future__ import annotations
+
+import re
+
+# RFC 9110 5.6.2: token.  Methods and field names are tokens.
+_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+TOKEN = re.compile(_TOKEN)
+
+# RFC 9112 3: request-line = method SP request-target SP HTTP-version, with exactly one blank between the parts.
+# The target is visible ASCII without "#": a fragment never travels (RFC 9110 7.1), and a raw byte above 127 isn't
+# a URI.  Some characters that RFC 3986 wants encoded ("|", "^", quotes) are sent by real clients and harm nobody.
+REQUEST_LINE = re.compile(rf'({_TOKEN}) ([!-"$-~]+) HTTP/([0-9])\.([0-9])'.encode())
+
+# RFC 9112 5: field-line = field-name ":" OWS field-value OWS.  No blank before the colon, and a value has no
+# controls but HTAB (RFC 9110 5.5), so that a bare CR, a bare LF, NUL and a folded line all fail here.
+FIELD_LINE = re.compile(rf'({_TOKEN}):([\t -~\x80-\xff]*)'.encode('latin-1'))
+
+# RFC 9110 7.2, RFC 3986 3.2.2 and 3.2.3: Host = uri-host [ ":" port ].
+_REG_NAME = r"(?:[0-9A-Za-z\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*"
+_IP_LITERAL = r"\[(?:[0-9A-Fa-f:.]+|v[0-9A-Fa-f]+\.[0-9A-Za-z\-._~!$&'()*+,;=:]+)\]"
+HOST = re.compile(rf'(?:{_IP_LITERAL}|{_REG_NAME})(?::[0-9]*)?')
+
+# RFC 9112 3.2.2: absolute-form, of the schemes that a request to an origin server can have.
+ABSOLUTE_FORM = re.compile(r'[Hh][Tt][Tt][Pp][Ss]?://([^/?]+)([^?]*)(?:\?(.*))?')
+
+# RFC 9110 8.6: Content-Length = 1*DIGIT.  Eighteen digits are an exabyte: more is nonsense, not a length.
+CONTENT_LENGTH = re.compile(r'[0-9]{1,18}')
+
+# RFC 9112 7.1: chunk-size [ chunk-ext ]; extensions are skipped, whatever they say, but have to be printable.
+CHUNK_LINE = re.compile(rb'([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t -~\x80-\xff]*)?')
+
+# PEP 3333: the status is three digits, a blank and a reason, without controls.  A 1xx is not a final response.
+STATUS = re.compile(r'[2-9][0-9][0-9] [ -~\x80-\xff]*')
+
+# What an application may put into a field value; the same rule as for clients, on str.
+FIELD_VALUE = re.compile(r'[\t -~\x80-\xff]*')
+
+PERCENT_ENCODED = re.compile(rb'%([0-9A-Fa-f]{2})')
+
+# Line ends that aren't CRLF.  Both are refused at once, while the head still arrives, so that nobody waits for the
+# end of a head that can't come (RFC 9112 2.2 lets a recipient take a bare LF; smuggling lives on that).
+BARE_LF = re.compile(rb'(?<!\r)\n')
+BARE_CR = re.compile(rb'\r(?=[^\n])')

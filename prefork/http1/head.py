@@ -1,0 +1,220 @@
+"""A request's head: bytes in, the CGI variables of PEP 3333 and the framing of the body out."""
+
+from __future__ import annotations
+
+from prefork.errors import ProtocolError
+from prefork.http1 import grammar
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+CHUNKED = -1
+"""The length of a body whose end its last chunk tells."""
+
+END = b'\r\n\r\n'
+
+# Lines are remembered as long as they are short and few: a client can fill the memory, never make it grow.
+_MEMORY = 2048
+_MEMORABLE = 512
+
+_UNREPEATABLE = frozenset(('HTTP_HOST', 'CONTENT_LENGTH', 'CONTENT_TYPE'))
+
+
+class HeadParser:
+    """Parses heads under limits, all in bytes: the longest field line, the most lines, the largest head, the longest
+    request target.
+
+    The same lines come again and again, so each is validated once and then found in a bounded dict by its bytes.
+    """
+
+    __slots__ = ('_fields', '_lines', 'max_head', 'max_header_line', 'max_headers', 'max_url_len')
+
+    def __init__(self, max_header_line: int, max_headers: int, max_head: int, max_url_len: int) -> None:
+        self.max_header_line = max_header_line
+        self.max_headers = max_headers
+        self.max_head = max_head
+        self.max_url_len = max_url_len
+        self._lines: dict[bytes, tuple[int, str | None, dict[str, str]]] = {}
+        self._fields: dict[bytes, tuple[str | None, str]] = {}
+
+    def parse(self, head: bytes, environ: dict[str, Any]) -> tuple[int, bool, int, bool]:
+        """Read ``head``, which ends before its empty line, into ``environ`` (RFC 3875 names, values as latin-1).
+
+        Returns the minor version (0 or 1), whether the connection may persist, the body's length in bytes or CHUNKED,
+        and whether the client waits for 100 (Continue).  Raises ProtocolError with the status to answer with.
+        ``environ`` must have no HTTP_ key and no CONTENT_ key yet.
+        """
+        lines = head.split(b'\r\n')
+        line = lines[0]
+        try:
+            minor, authority, variables = self._lines[line]
+        except KeyError:
+            minor, authority, variables = self._request_line(line)
+        if len(head) > self.max_head or len(lines) > self.max_headers + 1:
+            raise ProtocolError('the head is too large', 431)
+        environ.update(variables)
+        del lines[0]
+        fields = self._fields
+        for line in lines:
+            try:
+                key, value = fields[line]
+            except KeyError:
+                key, value = self._field_line(line)
+            if key is None:
+                continue
+            if key in environ:
+                value = _repeated(key, environ[key], value)
+            environ[key] = value
+        if authority is not None and 'HTTP_HOST' in environ:
+            environ['HTTP_HOST'] = authority  # RFC 9112 3.2.2: the target's host wins
+        elif minor and 'HTTP_HOST' not in environ:
+            raise ProtocolError('HTTP/1.1 needs a Host field')  # RFC 9112 3.2
+        return minor, *_framing(minor, environ)
+
+    def check_partial(self, data: bytes, start: int) -> None:
+        """Refuse what can't become a head any more, so that a client is told at once.
+
+        ``data`` is what has come so far, without an empty line; it was checked already up to ``start``.
+        """
+        since = max(start - 1, 0)
+        if grammar.BARE_LF.search(data, since) or grammar.BARE_CR.search(data, since):
+            raise ProtocolError('a line must end with CR and LF')
+        first = data.find(b'\r\n')
+        if first < 0:
+            # The method and the version stand on this line too: 64 bytes for them, as the target alone is limited.
+            if len(data) > self.max_url_len + 64:
+                raise ProtocolError('the request target is too long', 414)
+            method, blank, _ = data.partition(b' ')
+            if data and not grammar.TOKEN.fullmatch(method.decode('latin-1') or ' '):
+                raise ProtocolError('this is not an HTTP request')
+            if not blank and len(method) > 64:
+                raise ProtocolError('the method is too long', 501)
+            return
+        if len(data) - data.rfind(b'\r\n') - 2 > self.max_header_line:
+            raise ProtocolError('a header line is too long', 431)
+        if len(data) > self.max_head:
+            raise ProtocolError('the head is too large', 431)
+
+    def _request_line(self, line: bytes) -> tuple[int, str | None, dict[str, str]]:
+        match = grammar.REQUEST_LINE.fullmatch(line)
+        if match is None:
+            if len(line) > self.max_url_len + 64:
+                raise ProtocolError('the request target is too long', 414)
+            raise ProtocolError('the request line is malformed')
+        method, target, major, minor = match.groups()
+        if len(target) > self.max_url_len:
+            raise ProtocolError('the request target is too long', 414)
+        if major != b'1':
+            raise ProtocolError('only HTTP/1.0 and HTTP/1.1 are served', 505)
+        # RFC 9110 2.5: a minor version above ours is answered as the highest that we speak.
+        version = 0 if minor == b'0' else 1
+        authority, path, query = _split_target(method, target)
+        variables = {
+            'REQUEST_METHOD': method.decode('ascii'),
+            'REQUEST_URI': target.decode('ascii'),
+            'PATH_INFO': _unquote(path),
+            'QUERY_STRING': query.decode('ascii'),
+            'SERVER_PROTOCOL': f'HTTP/1.{version}',
+        }
+        if len(line) <= _MEMORABLE:
+            if len(self._lines) >= _MEMORY:
+                self._lines.clear()
+            self._lines[line] = version, authority, variables
+        return version, authority, variables
+
+    def _field_line(self, line: bytes) -> tuple[str | None, str]:
+        if len(line) > self.max_header_line:
+            raise ProtocolError('a header line is too long', 431)
+        match = grammar.FIELD_LINE.fullmatch(line)
+        if match is None:
+            raise ProtocolError('a header line is malformed')
+        name, value = match[1].decode('ascii'), match[2].strip(b' \t').decode('latin-1')
+        key: str | None = name.upper().replace('-', '_')
+        if '_' in name:
+            key = None  # "X_Y" and "X-Y" would be one variable: a way past a proxy's checks
+        elif key not in ('CONTENT_LENGTH', 'CONTENT_TYPE'):
+            key = f'HTTP_{key}'
+            if key == 'HTTP_HOST' and not grammar.HOST.fullmatch(value):
+                raise ProtocolError('the Host field is malformed')
+        elif key == 'CONTENT_LENGTH' and not grammar.CONTENT_LENGTH.fullmatch(value):
+            raise ProtocolError('the Content-Length field is malformed')
+        if len(line) <= _MEMORABLE:
+            if len(self._fields) >= _MEMORY:
+                self._fields.clear()
+            self._fields[line] = key, value
+        return key, value
+
+
+def _split_target(method: bytes, target: bytes) -> tuple[str | None, bytes, bytes]:
+    """RFC 9112 3.2: the authority (None but in absolute form), the raw path and the raw query of a target."""
+    if method == b'CONNECT':
+        raise ProtocolError('CONNECT is for proxies', 501)
+    if target.startswith(b'/'):
+        path, _, query = target.partition(b'?')
+        return None, path, query
+    if target == b'*':
+        if method != b'OPTIONS':
+            raise ProtocolError('the target * is for OPTIONS')
+        return None, target, b''
+    match = grammar.ABSOLUTE_FORM.fullmatch(target.decode('ascii'))
+    # RFC 9110 4.2.4: userinfo before the host is treated as an error; HOST has no "@".
+    if match is None or not grammar.HOST.fullmatch(match[1]):
+        raise ProtocolError('the request target is malformed')
+    return match[1], match[2].encode() or b'/', (match[3] or '').encode()
+
+
+def _unquote(path: bytes) -> str:
+    """PEP 3333: the path percent-decoded, its bytes as code points."""
+    if b'%' in path:
+        path = grammar.PERCENT_ENCODED.sub(lambda match: bytes((int(match[1], 16),)), path)
+    return path.decode('latin-1')
+
+
+def _repeated(key: str, first: str, second: str) -> str:
+    """RFC 9110 5.3: a field that comes again is one list, except where a list makes no sense."""
+    if key in _UNREPEATABLE:
+        # Equal lengths twice are allowed to be merged (RFC 9110 8.6), but whoever sends them is broken or probing.
+        raise ProtocolError(f'{key.removeprefix("HTTP_").replace("_", "-").title()} is there twice')
+    return f'{first}; {second}' if key == 'HTTP_COOKIE' else f'{first}, {second}'  # RFC 9113 8.2.3 for cookies
+
+
+def _tokens(value: str) -> list[str]:
+    return [token.strip(' \t') for token in value.lower().split(',')]
+
+
+def _framing(minor: int, environ: dict[str, Any]) -> tuple[bool, int, bool]:
+    """Whether the connection persists, the body's length or CHUNKED, and whether 100 (Continue) is awaited."""
+    persist = minor == 1
+    connection = environ.get('HTTP_CONNECTION')
+    if connection is not None:
+        tokens = _tokens(connection)
+        # RFC 9112 9.3: close wins over keep-alive, and 1.0 persists only when asked to.
+        persist = 'close' not in tokens and (minor == 1 or 'keep-alive' in tokens)
+    length = 0
+    content_length = environ.get('CONTENT_LENGTH')
+    if content_length is not None:
+        length = int(content_length)
+    coding = environ.get('HTTP_TRANSFER_ENCODING')
+    if coding is not None:
+        _check_coding(coding, minor, content_length)
+        length = CHUNKED
+    expect = environ.get('HTTP_EXPECT')
+    if expect is None or minor == 0:  # RFC 9110 10.1.1: from HTTP/1.0 it is ignored
+        return persist, length, False
+    if expect.lower() != '100-continue':
+        raise ProtocolError('only 100-continue can be expected', 417)
+    return persist, length, length != 0
+
+
+def _check_coding(coding: str, minor: int, content_length: str | None) -> None:
+    if minor == 0:
+        raise ProtocolError('HTTP/1.0 has no Transfer-Encoding')  # RFC 9112 6.1
+    if content_length is not None:
+        # RFC 9112 6.1: both framings in one request is how smuggling starts; we refuse.
+        raise ProtocolError('Content-Length and Transfer-Encoding exclude each other')
+    codings = _tokens(coding)
+    if codings[-1] != 'chunked' or codings.count('chunked') > 1:
+        raise ProtocolError('chunked must be the last coding, and once')  # RFC 9112 6.3
+    if len(codings) > 1:
+        raise ProtocolError(f'the coding {codings[0]!r} is not implemented', 501)  # RFC 9112 6.1

@@ -1,0 +1,186 @@
+"""A response's head and the framing of its body, from what an application gave to ``start_response``."""
+
+from __future__ import annotations
+
+from prefork.errors import ApplicationError
+from prefork.http1 import grammar
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CHUNKED = -1
+"""The length of a body that is sent in chunks."""
+UNTIL_CLOSE = -2
+"""The length of a body that the end of the connection ends: HTTP/1.0 knows no chunks."""
+
+LAST_CHUNK = b'0\r\n\r\n'
+CONTINUE = b'HTTP/1.1 100 Continue\r\n\r\n'
+
+# What a field means for the rest of the head.
+_ORDINARY, _LENGTH, _DATE, _SERVER = 0, 1, 2, 4
+
+# RFC 9110 7.6.1: these are between us and the client; PEP 3333 forbids them to applications.
+_HOP_BY_HOP = frozenset(
+    (
+        'connection',
+        'keep-alive',
+        'proxy-authenticate',
+        'proxy-authorization',
+        'proxy-connection',
+        'te',
+        'trailer',
+        'transfer-encoding',
+        'upgrade',
+    )
+)
+_MEANING = {'content-length': _LENGTH, 'date': _DATE, 'server': _SERVER}
+
+# Fields and status lines that were validated and encoded once.  Applications make few different ones; where they
+# do make many, the memory is emptied instead of growing.
+_MEMORY = 2048
+_MEMORABLE = 512
+_fields: dict[tuple[str, str], tuple[bytes, int]] = {}
+_statuses: dict[str, tuple[bytes, int]] = {}
+
+
+def encode_head(
+    status: str,
+    headers: Sequence[tuple[str, str]],
+    minor: int,
+    persist: bool,
+    bodiless: bool,
+    known_length: int | None,
+    date: bytes,
+    server: bytes,
+) -> tuple[bytes, int, int, bool]:
+    """The bytes of a head; its status code; the length of the body to send, CHUNKED or UNTIL_CLOSE; and whether the
+    connection persists after it.
+
+    ``minor`` and ``persist`` are what the request's head said, ``bodiless`` is a HEAD request, ``known_length`` the
+    body's length where all of it is at hand.  ``date`` and ``server`` are whole field lines, left out where the
+    application has its own.  Raises ApplicationError where PEP 3333 is broken.
+    """
+    try:
+        line, code = _statuses[status]
+    except (KeyError, TypeError):
+        line, code = _status_line(status)
+    parts = [line]
+    seen = 0
+    length: int | None = None
+    for field in headers:
+        try:
+            encoded, meaning = _fields[field]
+        except (KeyError, TypeError):
+            encoded, meaning = _field_line(field)
+        if meaning:
+            if meaning & seen & _LENGTH:
+                raise ApplicationError('the response has two Content-Length fields')
+            seen |= meaning
+            if meaning == _LENGTH:
+                length = int(field[1])
+                if code == 204:  # RFC 9110 8.6: a 204 must not have one
+                    continue
+        parts.append(encoded)
+    if code in (204, 304) or bodiless:
+        length = 0
+    elif length is None:
+        if known_length is not None:
+            length = known_length
+            parts.append(b'Content-Length: %d\r\n' % length)
+        elif minor:
+            length = CHUNKED
+            parts.append(b'Transfer-Encoding: chunked\r\n')
+        else:
+            length = UNTIL_CLOSE
+            persist = False
+    if not persist:
+        parts.append(b'Connection: close\r\n')
+    elif not minor:
+        parts.append(b'Connection: keep-alive\r\n')
+    if not seen & _DATE:
+        parts.append(date)
+    if not seen & _SERVER:
+        parts.append(server)
+    parts.append(b'\r\n')
+    return b''.join(parts), code, length, persist
+
+
+def encode_chunk(data: bytes) -> bytes:
+    """RFC 9112 7.1.  ``data`` isn't empty: an empty chunk would end the body."""
+    return b'%x\r\n%b\r\n' % (len(data), data)
+
+
+def check_headers(status: object, headers: object) -> None:
+    """Refuse at once what PEP 3333 has ``start_response`` refuse, so that the traceback shows who gave it."""
+    if not isinstance(status, str):
+        raise ApplicationError(f'the status must be a str, not {type(status).__name__}')
+    if not isinstance(headers, list):
+        raise ApplicationError(f'the response headers must be a list, not {type(headers).__name__}')
+    if status not in _statuses:
+        _status_line(status)
+    for field in headers:
+        try:
+            known = field in _fields
+        except TypeError:
+            known = False
+        if not known:
+            _field_line(field)
+
+
+def error_page(status: str, reason: str) -> tuple[bytes, list[tuple[str, str]]]:
+    """A short plain body for a response of our own, and its fields."""
+    body = f'{status}\n\n{reason}\n'.encode('latin-1', 'replace') if reason else f'{status}\n'.encode()
+    return body, [('Content-Type', 'text/plain; charset=utf-8'), ('Content-Length', str(len(body)))]
+
+
+REASONS = {
+    400: 'Bad Request',
+    408: 'Request Timeout',
+    413: 'Content Too Large',
+    414: 'URI Too Long',
+    417: 'Expectation Failed',
+    431: 'Request Header Fields Too Large',
+    500: 'Internal Server Error',
+    501: 'Not Implemented',
+    503: 'Service Unavailable',
+    505: 'HTTP Version Not Supported',
+    507: 'Insufficient Storage',
+}
+"""The reason phrases of the statuses that the server itself answers with."""
+
+
+def _status_line(status: str) -> tuple[bytes, int]:
+    if not isinstance(status, str):
+        raise ApplicationError(f'the status must be a str, not {type(status).__name__}')
+    if not grammar.STATUS.fullmatch(status):
+        raise ApplicationError(f'the status {status!r} is not three digits, a blank and a reason')
+    known = f'HTTP/1.1 {status}\r\n'.encode('latin-1'), int(status[:3])
+    if len(status) <= _MEMORABLE:
+        if len(_statuses) >= _MEMORY:
+            _statuses.clear()
+        _statuses[status] = known
+    return known
+
+
+def _field_line(field: tuple[str, str]) -> tuple[bytes, int]:
+    if not isinstance(field, tuple) or len(field) != 2:
+        raise ApplicationError(f'a response header must be a tuple of name and value, not {field!r}')
+    name, value = field
+    if not isinstance(name, str) or not isinstance(value, str):
+        raise ApplicationError(f'a response header must be a pair of str, not {field!r}')
+    lower = name.lower()
+    if not grammar.TOKEN.fullmatch(name):
+        raise ApplicationError(f'the response header name {name!r} is not a token')
+    if not grammar.FIELD_VALUE.fullmatch(value):
+        raise ApplicationError(f'the value of the response header {name} has characters that no header may have')
+    if lower in _HOP_BY_HOP:
+        raise ApplicationError(f'{name} is between the server and the client; an application may not set it')
+    if lower == 'content-length' and not grammar.CONTENT_LENGTH.fullmatch(value):
+        raise ApplicationError(f'the Content-Length {value!r} is not a whole number')
+    known = f'{name}: {value}\r\n'.encode('latin-1'), _MEANING.get(lower, _ORDINARY)
+    if len(known[0]) <= _MEMORABLE:
+        if len(_fields) >= _MEMORY:
+            _fields.clear()
+        _fields[field] = known
+    return known
