@@ -1,0 +1,607 @@
+"""One client: what it sends becomes requests, each is answered in its turn, and every phase has its deadline.
+
+The way of a request is read from top to bottom: ``on_event`` → ``advance`` (head) → ``_begin_body`` → ``_run`` (the
+application, by the crew and the gateway) → ``_conclude`` → the next one.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections import deque
+from selectors import EVENT_READ, EVENT_WRITE
+
+from prefork.errors import ClientGone, ProtocolError
+from prefork.http1 import response
+from prefork.http1.body import ChunkedBody, CountedBody
+from prefork.http1.head import CHUNKED, END
+from prefork.worker.phase import Phase
+from prefork.worker.spool import Spool, open_temporary
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import threading
+    from typing import Any
+
+    from prefork.net.transport import PlainTransport, TLSTransport
+    from prefork.worker.loop import Loop
+
+RECEIVE_SIZE = 65536
+HIGH_WATER = 65536
+"""Bytes that may wait for a client before the application's next block is not asked for."""
+
+RATE_GRACE = 10.0
+"""Seconds before min_rate is applied to a body or a response: a short pause is no attack."""
+
+LINGER = 2.0
+"""Seconds that a closed connection is still read from, so that the client sees the answer and not a reset."""
+
+_LINGER_BYTES = 1 << 20
+
+HANDSHAKE, IDLE, RECEIVING, RUNNING, SENDING, LINGERING, FREE = (
+    Phase.HANDSHAKE,
+    Phase.IDLE,
+    Phase.RECEIVING,
+    Phase.RUNNING,
+    Phase.SENDING,
+    Phase.LINGERING,
+    Phase.FREE,
+)
+
+
+class FileRegion:
+    """``count`` bytes at ``offset`` of a file of which ``descriptor`` is ours to close."""
+
+    __slots__ = ('count', 'descriptor', 'offset')
+
+    def __init__(self, descriptor: int, offset: int, count: int) -> None:
+        self.descriptor = descriptor
+        self.offset = offset
+        self.count = count
+
+
+class Connection:
+    """A slot for one client after the other.  The loop calls ``on_event``, ``expire`` and ``drain``; the gateway reads
+    the request's attributes and calls ``put``, ``put_file`` and ``wait_for_room`` while it owns the connection."""
+
+    __slots__ = (
+        '_body',
+        '_buffer',
+        '_head',
+        '_interest',
+        '_loop',
+        '_moved',
+        '_overflow',
+        '_queue',
+        '_queued',
+        '_recv',
+        '_scanned',
+        '_send',
+        '_spool',
+        '_started',
+        '_transport',
+        'aborted',
+        'base',
+        'bodiless',
+        'broken',
+        'client',
+        'code',
+        'deadline',
+        'environ',
+        'failed',
+        'minor',
+        'persist',
+        'phase',
+        'produced',
+        'since',
+        'waiter',
+    )
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self.phase = FREE
+        self._interest = 0  # what the selector watches, 0 where it doesn't know us
+        self._queue: deque[bytes | memoryview | FileRegion] = deque()
+        self.waiter: threading.Lock | None = None
+        self._reset()
+
+    def _reset(self) -> None:
+        """Forget the last request."""
+        self.environ: dict[str, Any] = {}
+        self._head = b''
+        self._body: CountedBody | ChunkedBody | None = None
+        self._spool: Spool | None = None
+        self._overflow: FileRegion | None = None
+        self.minor = 1
+        self.persist = True
+        self.bodiless = False  # a HEAD request
+        self.code = 0  # of the response, 0 until its head is made
+        self.produced = 0  # bytes of its body so far
+        self.failed = False  # with a 500 of ours
+        self.aborted = False  # in the middle: the end of the connection must not look like the end of the response
+
+    def open(
+        self, transport: PlainTransport | TLSTransport, client: tuple[str, int], base: dict[str, Any], phase: Phase
+    ) -> None:
+        """Begin with a client that was accepted: ``base`` is the environ that all its requests start from."""
+        self._transport = transport
+        self._recv = transport.recv
+        self._send = transport.send
+        self.client = client
+        self.base = base
+        self._buffer = b''
+        self._scanned = 0
+        self._queued = 0
+        self._moved = 0  # bytes of the present body or response that the client has sent or read
+        self._started = 0.0
+        self.broken = False  # a send failed
+        self.since = self._loop.now
+        self.phase = phase
+        limits = self._loop.settings
+        if phase is HANDSHAKE:
+            self.deadline = self._loop.now + limits.ssl_handshake_timeout
+        else:
+            self.deadline = self._loop.now + limits.header_timeout
+        self._watch(EVENT_READ)
+
+    @property
+    def line(self) -> str:
+        """The request line, for logs."""
+        return self._head.partition(b'\r\n')[0].decode('latin-1')
+
+    # --- events ---
+
+    def on_event(self, mask: int) -> None:
+        """The socket is ready for what we watch, or broken."""
+        phase = self.phase
+        if phase is IDLE or phase is RECEIVING:
+            try:
+                data = self._recv(RECEIVE_SIZE)
+            except BlockingIOError:
+                return
+            except OSError:
+                self.close()
+                return
+            if not data:
+                self.close()  # RFC 9112 8: what was cut is never executed
+            elif self._body is not None:
+                if self._feed_body(data) and self._run():
+                    self.advance()
+            else:
+                if phase is IDLE:
+                    self.phase = RECEIVING
+                    self.since = self._loop.now
+                    self.deadline = self.since + self._loop.settings.header_timeout
+                self._buffer = self._buffer + data if self._buffer else data
+                self.advance()
+        elif phase is SENDING:
+            self._on_writable()
+        elif phase is RUNNING:
+            self._watch(0)  # it has more to say, or has gone; we look when this request is answered
+        elif phase is LINGERING:
+            self._on_late_bytes()
+        elif phase is HANDSHAKE:
+            self._on_handshake()
+
+    def _on_handshake(self) -> None:
+        try:
+            self._transport.handshake()
+        except BlockingIOError:
+            self._watch(EVENT_WRITE if self._transport.wants_write else EVENT_READ)
+            return
+        except OSError:
+            self._loop.count_error()
+            self.close()
+            return
+        self.phase = IDLE
+        self.deadline = self._loop.now + self._loop.settings.header_timeout
+        self._watch(EVENT_READ)
+        self.on_event(EVENT_READ)  # OpenSSL may have taken the request in with the end of the handshake
+
+    def _on_late_bytes(self) -> None:
+        try:
+            data = self._recv(RECEIVE_SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b''
+        self._moved += len(data)
+        if not data or self._moved > _LINGER_BYTES:
+            self.close()
+
+    # --- a request ---
+
+    def advance(self) -> None:
+        """Serve the requests that the buffer holds, one after the other, as far as they are complete."""
+        while True:
+            data = self._buffer
+            if data[:2] == b'\r\n':  # RFC 9112 2.2: empty lines before a request line are skipped
+                data = self._buffer = data.lstrip(b'\r\n')
+                self._scanned = 0
+            end = data.find(END, self._scanned)
+            if end < 0:
+                self._await_head(data)
+                return
+            self._scanned = 0
+            environ = self.base.copy()
+            self._head = head = data[:end]
+            try:
+                self.minor, self.persist, length, expects = self._loop.parser.parse(head, environ)
+                if length > self._loop.settings.max_body:
+                    raise ProtocolError('the body is too large', 413)
+            except ProtocolError as error:
+                self.refuse(error)
+                return
+            self.environ = environ
+            self.bodiless = environ['REQUEST_METHOD'] == 'HEAD'
+            if length == 0:
+                self._buffer = data[end + 4 :]
+                environ['wsgi.input'] = io.BytesIO()
+            elif not self._begin_body(length, expects, data[end + 4 :]):
+                return
+            if not self._run():
+                return
+
+    def _await_head(self, data: bytes) -> None:
+        """``data`` has no whole head yet: see that it can become one, and wait."""
+        try:
+            self._loop.parser.check_partial(data, self._scanned)
+        except ProtocolError as error:
+            self._head = data
+            self.refuse(error)
+            return
+        self._scanned = max(len(data) - len(END) + 1, 0)
+
+    def _begin_body(self, length: int, expects: bool, data: bytes) -> bool:
+        """Take in a body that begins with ``data``; whether all of it is there."""
+        if 0 < length <= len(data):
+            self._buffer = data[length:]
+            self.environ['wsgi.input'] = io.BytesIO(data[:length])
+            return True
+        loop = self._loop
+        settings = loop.settings
+        self._body = ChunkedBody(settings.max_body) if length == CHUNKED else CountedBody(length)
+        self._spool = Spool(settings.body_buffer, settings.spool_dir)
+        self._buffer = b''
+        self.phase = RECEIVING
+        self.since = loop.now
+        self._moved = 0
+        self._set_rate_deadline()
+        if data:
+            return self._feed_body(data)
+        if expects:
+            self._say_continue()
+        return False
+
+    def _say_continue(self) -> None:
+        """RFC 9110 10.1.1: the head is all right, so the body may come."""
+        try:
+            sent = self._send(response.CONTINUE)
+        except OSError:  # BlockingIOError too: a client that doesn't read 25 bytes won't read a response
+            sent = 0
+        if sent < len(response.CONTINUE):
+            self.close()
+
+    def _feed_body(self, data: bytes) -> bool:
+        """Take in more of the body; whether it is complete."""
+        body, spool = self._body, self._spool
+        assert body is not None and spool is not None
+        try:
+            payload = body.feed(data)
+            spool.write(payload)
+            self._moved += len(data)
+            if not body.done:
+                self._set_rate_deadline()
+                return False
+            self.environ['wsgi.input'] = spool.take()
+        except ProtocolError as error:
+            self.refuse(error)
+            return False
+        if isinstance(body, ChunkedBody):
+            # RFC 9112 7.1.3: the coding is taken off, so the request is now one with a length.
+            del self.environ['HTTP_TRANSFER_ENCODING']
+            self.environ['CONTENT_LENGTH'] = str(spool.size)
+        self._buffer = body.rest
+        self._body = self._spool = None
+        self._moved = 0
+        return True
+
+    def _run(self) -> bool:
+        """Have the application answer; whether the next request may be looked at now, by this thread."""
+        loop = self._loop
+        self.phase = RUNNING
+        self._started = loop.now
+        crew = loop.crew
+        if crew.full:
+            loop.waiting.append(self)
+            return False
+        if crew.call(loop.respond, self):
+            return self._conclude()
+        loop.call_soon_threadsafe(self.resume)
+        return False
+
+    def run_waiting(self) -> None:
+        """A thread is free for this connection's request."""
+        if self._run():
+            self.advance()
+
+    def resume(self) -> None:
+        """The application has returned in a thread that had lost the lead."""
+        if self._conclude():
+            self.advance()
+
+    def _conclude(self) -> bool:
+        """The application has returned; whether the buffer may hold another request."""
+        loop = self._loop
+        if self.broken:
+            self._finish_request()
+            self.close()
+            return False
+        if self._queue:
+            self._begin_sending()
+            return False
+        self._finish_request()
+        if not self.persist:
+            self._hang_up()
+            return False
+        self._head = b''
+        if self._interest != EVENT_READ:
+            self._watch(EVENT_READ)
+        if self._buffer:
+            self.phase = RECEIVING
+            self.since = loop.now
+            self.deadline = loop.now + loop.settings.header_timeout
+            return True
+        self.phase = IDLE
+        self.since = loop.now
+        self.deadline = loop.now + loop.settings.keepalive_timeout
+        return False
+
+    def _finish_request(self) -> None:
+        """The response is with the client, or never will be: count it, log it, let its files go."""
+        loop = self._loop
+        loop.requests += 1
+        if self.failed:
+            loop.count_error()
+            self.failed = False
+        if loop.access_log is not None:
+            sent = min(self.produced, self._moved)
+            loop.access_log.add(self.client, self.environ, self.line, self.code, sent, loop.clock() - self._started)
+        self.environ = {}
+        self.produced = self._moved = 0
+        self._overflow = None
+
+    def refuse(self, error: ProtocolError) -> None:
+        """Answer what isn't a request that we serve, and close."""
+        loop = self._loop
+        loop.count_error()
+        self._drop_body()
+        status = f'{error.status} {response.REASONS[error.status]}'
+        body, headers = response.error_page(status, error.reason)
+        head, self.code, _, _ = response.encode_head(
+            status, headers, 1, False, False, None, loop.gateway.date(), b'Server: prefork\r\n'
+        )
+        self.persist = False
+        self._started = loop.now
+        self._moved = 0
+        self.produced = len(body)
+        self.phase = RUNNING
+        try:
+            self.put(head + body)
+        except ClientGone:
+            pass  # broken is set: what follows closes
+        self._conclude()
+
+    # --- the response, by whoever owns the connection ---
+
+    def put(self, data: bytes) -> None:
+        """Send ``data``, or what the socket takes of it, and queue the rest.  Raises ClientGone."""
+        if self._queue:
+            if self.broken:
+                raise ClientGone('the client is gone')
+            self._append(data)
+            return
+        try:
+            sent = self._send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self.broken = True
+            raise ClientGone('the client is gone') from error
+        self._moved += sent
+        if sent < len(data):
+            self._append(memoryview(data)[sent:])
+
+    def put_file(self, descriptor: int, offset: int, count: int) -> None:
+        """Send or queue ``count`` bytes of a file; the descriptor is the connection's from now on."""
+        self._queue.append(FileRegion(descriptor, offset, count))
+        if len(self._queue) == 1:
+            self.flush()
+            if self.broken:
+                raise ClientGone('the client is gone')
+
+    def wait_for_room(self) -> None:
+        """Return when the client has read so much that there is room for another block.  Raises ClientGone."""
+        if self._queued <= HIGH_WATER:
+            return
+        if not self.flush() and not self.broken and self._queued > HIGH_WATER:
+            self._loop.crew.park(self, self._hand_over)  # where it can't, the queue goes on in a file
+        if self.broken:
+            raise ClientGone('the client is gone')
+
+    def _append(self, data: bytes | memoryview) -> None:
+        if self._queued > HIGH_WATER and self._queued + len(data) > self._loop.settings.body_buffer:
+            self._spill(data)
+            return
+        self._queue.append(data)
+        self._queued += len(data)
+
+    def _spill(self, data: bytes | memoryview) -> None:
+        """Keep ``data`` in a file, for a reader who is slower than the application and has no thread to wait for it."""
+        settings = self._loop.settings
+        region = self._overflow
+        try:
+            if region is None or not self._queue or self._queue[-1] is not region:
+                region = self._overflow = FileRegion(open_temporary(settings.spool_dir), 0, 0)
+                self._queue.append(region)
+            end = region.offset + region.count
+            if end + len(data) > settings.max_body:
+                raise OSError(f'it would need more than max_body = {settings.max_body} bytes')
+            region.count += os.pwrite(region.descriptor, data, end)
+        except OSError as error:
+            self.broken = True
+            raise ClientGone(f'the response cannot be kept for a slow client: {error}') from error
+
+    def flush(self) -> bool:
+        """Send from the queue what the socket takes; whether all is sent.  Sets ``broken``."""
+        queue = self._queue
+        while queue:
+            item = queue[0]
+            try:
+                if type(item) is FileRegion:
+                    sent = self._transport.send_file(item.descriptor, item.offset, item.count)
+                    if not sent:
+                        raise OSError('the file became shorter while it was sent')
+                    item.offset += sent
+                    item.count -= sent
+                    if not item.count:
+                        queue.popleft()
+                        os.close(item.descriptor)
+                else:
+                    assert not isinstance(item, FileRegion)
+                    sent = self._send(item)
+                    self._queued -= sent
+                    if sent == len(item):
+                        queue.popleft()
+                    else:
+                        queue[0] = memoryview(item)[sent:]
+            except BlockingIOError:
+                return False
+            except OSError:
+                self.broken = True
+                return False
+            self._moved += sent
+        return True
+
+    # --- sending, by the loop ---
+
+    def _hand_over(self, wake: threading.Lock) -> None:
+        self.waiter = wake
+        self._loop.call_soon_threadsafe(self._begin_sending)
+
+    def _begin_sending(self) -> None:
+        self.phase = SENDING
+        self.since = self._loop.now
+        self._set_rate_deadline()
+        self._watch(EVENT_WRITE)
+
+    def _on_writable(self) -> None:
+        before = self._moved
+        if not self.flush() and not self.broken:
+            if self._moved > before:
+                self._set_rate_deadline()
+            return
+        if self.waiter is not None:
+            self._wake()
+        elif self._conclude():
+            self.advance()
+
+    def _wake(self) -> None:
+        """Give the connection back to the thread that waits for room."""
+        waiter, self.waiter = self.waiter, None
+        assert waiter is not None
+        self.phase = RUNNING
+        self._watch(0)
+        waiter.release()
+
+    # --- the end ---
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        phase = self.phase
+        if phase is RECEIVING and (self._buffer or self._body is not None):
+            if self._body is None:
+                self._head = self._buffer
+            self.refuse(ProtocolError('the request took too long', 408))
+        elif self.waiter is not None:
+            self.broken = True
+            self._wake()
+        elif phase is not RUNNING:
+            if phase is SENDING:
+                self.broken = True
+                self._finish_request()
+            self.close()
+
+    def abandon(self) -> None:
+        """The loop ends: close, and let a thread that waits for room go."""
+        waiter, self.waiter = self.waiter, None
+        self.close()
+        if waiter is not None:
+            self.broken = True
+            waiter.release()
+
+    def drain(self, deadline: float) -> None:
+        """The worker goes: wait a moment for a request that may be on its way, and answer it as the last."""
+        if self.phase is IDLE:
+            self.deadline = min(self.deadline, self._loop.now + LINGER, deadline)
+            self._loop.look_at(self.deadline)
+
+    def _hang_up(self) -> None:
+        """Close after a response, so that the client gets all of it: closing with unread bytes would reset it."""
+        if self.aborted:
+            self.close()
+            return
+        try:
+            self._transport.finish()
+        except OSError:
+            self.close()
+            return
+        self._drop_body()
+        self._buffer = b''
+        self._moved = 0
+        self.phase = LINGERING
+        self.since = self._loop.now
+        self.deadline = self._loop.now + LINGER
+        self._loop.look_at(self.deadline)
+        self._watch(EVENT_READ)
+
+    def close(self) -> None:
+        """Give up the client and the slot."""
+        self._watch(0)
+        self._transport.close()
+        self._drop_body()
+        for item in self._queue:
+            if isinstance(item, FileRegion):
+                os.close(item.descriptor)
+        self._queue.clear()
+        self._buffer = b''
+        self._reset()
+        self.phase = FREE
+        self._loop.pool.give_back(self)
+
+    def _drop_body(self) -> None:
+        if self._spool is not None:
+            self._spool.close()
+        self._body = self._spool = None
+
+    def _set_rate_deadline(self) -> None:
+        """Something moved: min_rate since the phase began, and no silence longer than client_socket_timeout."""
+        settings = self._loop.settings
+        silence = settings.client_socket_timeout or float('inf')
+        deadline = self._loop.now + silence
+        if settings.min_rate:
+            deadline = min(deadline, self.since + RATE_GRACE + self._moved / settings.min_rate)
+        self.deadline = deadline
+
+    def _watch(self, interest: int) -> None:
+        """Have the selector watch for ``interest``, or for nothing; by the leader alone."""
+        if interest == self._interest:
+            return
+        selector = self._loop.selector
+        if not interest:
+            selector.unregister(self._transport)
+        elif self._interest:
+            selector.modify(self._transport, interest, self.on_event)
+        else:
+            selector.register(self._transport, interest, self.on_event)
+        self._interest = interest

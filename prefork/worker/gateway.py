@@ -1,0 +1,317 @@
+"""PEP 3333: from a request to the application and from its result to the connection.
+
+:meth:`Gateway.respond` runs in the calling thread, which owns the connection until it returns.  It never raises: this
+is the one frame that whatever an application throws ends in.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import sys
+import time
+
+from prefork.errors import ApplicationError, ClientGone
+from prefork.http1 import response
+from prefork.logs import logger
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from types import TracebackType
+    from typing import Any, BinaryIO, TypeAlias
+
+    from prefork.net.listener import Listener
+    from prefork.settings import Settings
+    from prefork.worker.connection import Connection
+
+    Headers: TypeAlias = list[tuple[str, str]]
+    ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType]
+    WSGIApplication: TypeAlias = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+_SERVER = b'Server: prefork\r\n'
+_DAYS = ('Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun')
+_MONTHS = ('Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec')
+
+
+class Gateway:
+    """One server's application and what its responses share."""
+
+    __slots__ = ('_app', '_base', '_date', '_date_second', '_scheme_key', 'persistent')
+
+    def __init__(self, app: WSGIApplication, settings: Settings, multiprocess: bool) -> None:
+        self._app = app
+        self._scheme_key = settings.secure_proxy_ssl_header
+        self.persistent = settings.keep_alive
+        """Whether connections persist: the option, until the worker drains."""
+        self._date = b''
+        self._date_second = 0.0
+        self._base: dict[str, Any] = {
+            'SCRIPT_NAME': '',
+            'wsgi.version': (1, 0),
+            'wsgi.url_scheme': 'http',
+            'wsgi.errors': sys.stderr,
+            'wsgi.multithread': settings.threads > 1,
+            'wsgi.multiprocess': multiprocess,
+            'wsgi.run_once': False,
+            'wsgi.file_wrapper': FileWrapper,
+            'wsgi.input_terminated': True,
+        }
+
+    def base_environ(self, listener: Listener) -> dict[str, Any]:
+        """What all requests of a listener have in common."""
+        environ = self._base.copy()
+        address = listener.address
+        on_tcp = address.scheme == 'tcp'
+        environ['SERVER_NAME'] = address.host if on_tcp else 'localhost'
+        environ['SERVER_PORT'] = str(address.port) if on_tcp else '80'
+        if listener.tls:
+            environ['wsgi.url_scheme'] = 'https'
+            environ['HTTPS'] = 'on'
+        return environ
+
+    def respond(self, connection: Connection) -> None:
+        """Call the application for the connection's request and send all of the response, or queue it there."""
+        environ = connection.environ
+        exchange = Exchange(self, connection)
+        result: Any = None
+        try:
+            if self._scheme_key:
+                self._apply_scheme(environ)
+            result = self._app(environ, exchange.start_response)
+            kind = type(result)
+            if kind is list or kind is tuple:
+                exchange.send_whole(result)
+            elif kind is FileWrapper:
+                exchange.send_file(result)
+            else:
+                exchange.send_each(result)
+        except ClientGone:
+            connection.persist = False
+        except BaseException:
+            exchange.fail()
+        close = getattr(result, 'close', None)
+        if close is not None:
+            try:
+                close()
+            except BaseException:
+                logger.exception('%s: close() of the response failed', connection.line)
+
+    def date(self) -> bytes:
+        """The Date field (RFC 9110 6.6.1), made once a second."""
+        now = time.time()
+        if not self._date_second <= now < self._date_second + 1:
+            self._date_second = float(int(now))
+            self._date = _date_field(now)
+        return self._date
+
+    def _apply_scheme(self, environ: dict[str, Any]) -> None:
+        scheme = environ.get(self._scheme_key, '').lower()
+        if scheme in ('http', 'https'):
+            environ['wsgi.url_scheme'] = scheme
+
+
+def _date_field(now: float) -> bytes:
+    """RFC 9110 5.6.7: IMF-fixdate, which is English whatever the locale says."""
+    year, month, day, hour, minute, second, weekday, *_ = time.gmtime(now)
+    text = f'{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year} {hour:02}:{minute:02}:{second:02} GMT'
+    return f'Date: {text}\r\n'.encode()
+
+
+class Exchange:
+    """One request's ``start_response``, and what was sent of its response so far."""
+
+    __slots__ = ('_connection', '_gateway', '_headers', '_remaining', '_started', '_status')
+
+    def __init__(self, gateway: Gateway, connection: Connection) -> None:
+        self._gateway = gateway
+        self._connection = connection
+        self._status: str | None = None
+        self._headers: Headers = []
+        self._started = False  # the head is out; _remaining says how the body is framed
+        self._remaining = 0
+
+    def start_response(self, status: str, headers: Headers, exc_info: ExcInfo | None = None) -> Callable[[bytes], None]:
+        """PEP 3333's; the head waits for the first block that isn't empty."""
+        if exc_info is not None:
+            try:
+                if self._started:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None  # it refers to this frame
+        elif self._status is not None:
+            raise ApplicationError('start_response was called twice without exc_info')
+        response.check_headers(status, headers)
+        self._status = status
+        self._headers = headers
+        return self.write
+
+    def write(self, data: bytes) -> None:
+        """PEP 3333's ``write``: send a block of the body now; it returns when the client has read most of what came before."""
+        if type(data) is not bytes:
+            raise ApplicationError(f'a block of the body must be bytes, not {type(data).__name__}')
+        if data:
+            self._send(data, None)
+
+    def send_whole(self, blocks: list[bytes] | tuple[bytes, ...]) -> None:
+        """A body of which all is there: it is counted, goes out at once, and costs no thread."""
+        body = blocks[0] if len(blocks) == 1 else b''.join(blocks)
+        if type(body) is not bytes:
+            raise ApplicationError(f'a block of the body must be bytes, not {type(body).__name__}')
+        if self._started:  # write() was used
+            if body:
+                self._send(body, None)
+            self._end()
+            return
+        head = self._head(len(body))
+        if self._remaining != len(body):  # with the length known, never chunked: the application's own or no body
+            body = self._counted(body)
+            self._connection.put(head + body)
+            if self._remaining > 0:
+                self._too_short()
+            return
+        self._connection.produced = len(body)
+        self._connection.put(head + body)
+
+    def send_each(self, blocks: Iterable[bytes]) -> None:
+        """A body of blocks: the next one is asked for when the client has taken the last."""
+        try:
+            single = len(blocks) == 1  # type: ignore[arg-type]  # PEP 3333: then its block is the whole body
+        except TypeError:
+            single = False
+        for block in blocks:
+            if type(block) is not bytes:
+                raise ApplicationError(f'a block of the body must be bytes, not {type(block).__name__}')
+            if block:
+                self._send(block, len(block) if single else None)
+        self._end()
+
+    def send_file(self, wrapper: FileWrapper) -> None:
+        """A file of the kernel's goes by sendfile, from a descriptor of our own; any other is a body of blocks."""
+        region = None if self._started or self._status is None else wrapper.region()
+        if region is None:
+            self.send_each(wrapper)
+            return
+        descriptor, offset, size = region
+        try:
+            head = self._head(size)
+            count = min(size, self._remaining)
+            self._connection.put(head)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._connection.produced = count
+        if count > 0:
+            self._connection.put_file(descriptor, offset, count)
+        else:
+            os.close(descriptor)
+        if self._remaining > count:
+            self._too_short()
+
+    def fail(self) -> None:
+        """An exception came out of the application: log it; 500 where nothing is out yet, else end without an end, so
+        that the client knows."""
+        connection = self._connection
+        logger.exception('%s: the application failed', connection.line)
+        connection.failed = True
+        if self._started:
+            connection.persist = False
+            connection.aborted = True
+            return
+        body, self._headers = response.error_page('500 Internal Server Error', '')
+        self._status = '500 Internal Server Error'
+        try:
+            head = self._head(len(body))
+            connection.put(head + self._counted(body))
+        except ClientGone:
+            connection.persist = False
+
+    def _head(self, known_length: int | None) -> bytes:
+        """The bytes of the head, which is then as good as out."""
+        if self._status is None:
+            raise ApplicationError('the application returned without start_response')
+        connection = self._connection
+        head, connection.code, self._remaining, connection.persist = response.encode_head(
+            self._status,
+            self._headers,
+            connection.minor,
+            connection.persist and self._gateway.persistent,
+            connection.bodiless,
+            known_length,
+            self._gateway.date(),
+            _SERVER,
+        )
+        self._started = True
+        return head
+
+    def _send(self, block: bytes, known_length: int | None) -> None:
+        head = b'' if self._started else self._head(known_length)
+        remaining = self._remaining
+        if remaining >= 0:
+            block = self._counted(block)
+        else:
+            self._connection.produced += len(block)
+            if remaining == response.CHUNKED:
+                block = response.encode_chunk(block)
+        if head or block:
+            self._connection.put(head + block if head else block)
+            self._connection.wait_for_room()
+
+    def _counted(self, block: bytes) -> bytes:
+        """As much of ``block`` as the Content-Length has room for."""
+        room = self._remaining
+        connection = self._connection
+        connection.produced += min(len(block), room)
+        if len(block) <= room:
+            self._remaining = room - len(block)
+            return block
+        if room and not connection.bodiless and connection.code not in (204, 304):
+            logger.error('%s: the body is longer than its Content-Length; the rest is cut', connection.line)
+        self._remaining = 0
+        return block[:room]
+
+    def _end(self) -> None:
+        if not self._started:
+            head = self._head(0)
+            if self._remaining == response.CHUNKED:
+                head += response.LAST_CHUNK
+            self._connection.put(head)
+        elif self._remaining == response.CHUNKED:
+            self._connection.put(response.LAST_CHUNK)
+        if self._remaining > 0:
+            self._too_short()
+
+    def _too_short(self) -> None:
+        connection = self._connection
+        logger.error('%s: the body is %d bytes shorter than its Content-Length', connection.line, self._remaining)
+        connection.persist = False
+        connection.aborted = True
+
+
+class FileWrapper:
+    """PEP 3333's ``wsgi.file_wrapper``: an iterable over a file that the server may send without reading it."""
+
+    __slots__ = ('_block_size', '_file', 'close')
+
+    def __init__(self, file: BinaryIO, block_size: int = 65536) -> None:
+        self._file = file
+        self._block_size = block_size
+        close = getattr(file, 'close', None)
+        if close is not None:
+            self.close = close
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(lambda: self._file.read(self._block_size), b'')
+
+    def region(self) -> tuple[int, int, int] | None:
+        """A descriptor of our own, the offset and the bytes from there to the end; None where it isn't a plain file."""
+        try:
+            descriptor = self._file.fileno()
+            offset = self._file.tell()
+            status = os.fstat(descriptor)
+        except (AttributeError, OSError, ValueError, io.UnsupportedOperation):
+            return None
+        if not stat.S_ISREG(status.st_mode) or not isinstance(offset, int):
+            return None
+        return os.dup(descriptor), offset, max(status.st_size - offset, 0)

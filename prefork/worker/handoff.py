@@ -1,0 +1,205 @@
+"""Which thread leads: the one that polls runs the application too, and another takes over when a call stalls.
+
+One thread at a time holds the lead.  It alone touches the selector and the connections that no call owns.  For the time
+of an application call it lets the lead go, and takes it back afterwards if nobody else has it by then: two operations
+on an uncontended lock are all that an ordinary request pays.
+
+One more thread, the sentry, stands by.  It sleeps without a timeout while there are no calls, ticks while there are, and
+takes the lead when one call has lasted for a whole tick.  The call's thread then finds the lead taken, hands its
+connection back to the loop and stands by in its turn.  There are ``threads`` + 1 threads at the most, and one more for each that is
+parked: asleep inside an application's unfinished response, until its client has read what there is.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+
+from prefork.logs import logger
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+TICK = 0.004
+"""Seconds between two looks of the sentry: a call that lasts longer than one or two of them loses the lead."""
+
+
+class Crew:
+    """The threads of a worker.  ``lead`` is called by whoever gets the lead, and returns when it is lost or all is done.
+
+    Attributes: ``leader`` the leading thread's identity; ``running`` what each calling thread works on; ``done`` whether the
+    threads shall end.
+    """
+
+    __slots__ = (
+        '_admin',
+        '_alarm',
+        '_asleep',
+        '_context',
+        '_ended',
+        '_lead',
+        '_lead_loop',
+        '_max_parked',
+        '_parked',
+        '_post',
+        '_serial',
+        '_standing',
+        '_threads',
+        '_total',
+        '_vacant',
+        'done',
+        'leader',
+        'running',
+    )
+
+    def __init__(self, threads: int, max_parked: int, lead: Callable[[], None]) -> None:
+        self._threads = threads
+        self._max_parked = max_parked
+        self._lead_loop = lead
+        # What the application set in contextvars while it was loaded is there in every request, and nothing else.
+        self._context = contextvars.copy_context()
+        self._lead = threading.Lock()  # held by the leader, but not during an application call
+        self.leader = 0
+        self.running: dict[int, object] = {}
+        self._serial = 0  # of the newest call: the sentry compares it from tick to tick
+        self._post = threading.Lock()  # held by the sentry; the others that stand by queue for it
+        self._alarm = threading.Lock()  # the sentry sleeps on it, always locked but for a ring
+        self._alarm.acquire()
+        self._asleep = False
+        self._vacant = True
+        self._admin = threading.Lock()  # guards the three counts
+        self._total = self._standing = self._parked = 0
+        self.done = False
+        self._ended = threading.Event()
+
+    def start(self) -> None:
+        """Begin: a first thread leads, a second one stands by."""
+        self._hire()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until the last leader has ended, or the timeout; whether it has.  Stuck calls are not waited for."""
+        return self._ended.wait(timeout)
+
+    @property
+    def full(self) -> bool:
+        """Whether as many calls run as may."""
+        return len(self.running) >= self._threads
+
+    # --- of the leader ---
+
+    def call(self, function: Callable[[Any], None], subject: Any) -> bool:
+        """Run ``function(subject)`` in a fresh copy of the context, without the lead; whether this thread leads again.
+
+        ``function`` must not raise.  Where the answer is False, another thread leads already, and nothing but what the
+        subject owns may be touched.
+        """
+        me = self.leader
+        self.running[me] = subject
+        self._serial += 1
+        if self._asleep:
+            self._ring()
+        self._lead.release()
+        self._context.copy().run(function, subject)
+        del self.running[me]
+        if self._lead.acquire(False):
+            self.leader = me
+            return True
+        return False
+
+    def finish(self) -> None:
+        """Let all threads end, this one by returning from ``lead``.  The lead is kept: nobody can have it any more."""
+        self.done = True
+        self._ended.set()
+        self._ring()
+
+    # --- of a thread in a call ---
+
+    def park(self, subject: object, hand_over: Callable[[threading.Lock], None]) -> bool:
+        """Sleep until the leader releases the lock that ``hand_over`` gets, without counting as a running call.
+
+        Whether it did; where ``max_parked`` threads sleep already, nothing happens and the answer is False.
+        """
+        with self._admin:
+            if self._parked >= self._max_parked:
+                return False
+            self._parked += 1
+        me = threading.get_ident()
+        del self.running[me]
+        self._hire()
+        wake = threading.Lock()
+        wake.acquire()
+        hand_over(wake)
+        if not self._lead.locked():
+            self._vacant = True  # it was this thread that led: nobody would see that the client reads
+            self._ring()
+        wake.acquire()
+        with self._admin:
+            self._parked -= 1
+        self.running[me] = subject
+        return True
+
+    # --- of the threads ---
+
+    def _hire(self) -> None:
+        """Start a thread unless one stands by already, or there are as many as there may be."""
+        with self._admin:
+            if self._standing or self._total > self._threads + self._parked or self.done:
+                return
+            self._total += 1
+            self._standing += 1
+        threading.Thread(target=self._work, name=f'prefork-{self._total}', daemon=True).start()
+
+    def _work(self) -> None:
+        try:
+            while self._stand_by():
+                self._hire()
+                self._lead_loop()
+                with self._admin:
+                    if self._standing and self._total > self._threads + self._parked + 1:
+                        self._total -= 1
+                        return
+                    self._standing += 1
+        except BaseException:
+            # Nothing of an application's gets here: this is a bug of ours, and without a leader the worker is deaf.
+            logger.critical('the worker loop failed', exc_info=True)
+            self.done = True
+            self._ended.set()
+
+    def _stand_by(self) -> bool:
+        """Wait for the lead, as the sentry when it is this thread's turn; whether it came, or all is done."""
+        with self._post:
+            leads = self._watch()
+        with self._admin:
+            self._standing -= 1
+        return leads
+
+    def _watch(self) -> bool:
+        last = -1
+        while not self.done:
+            serial = self._serial
+            if self._vacant or serial == last:
+                if self._lead.acquire(False):
+                    self._vacant = False
+                    self.leader = threading.get_ident()
+                    return True
+                self._vacant = False
+                # No call began for a whole tick, and none is in progress: sleep until one begins.
+                self._asleep = True
+                if self._serial == serial and not self._vacant and not self.done:
+                    self._alarm.acquire()
+                self._asleep = False
+                last = -1
+                continue
+            last = serial
+            self._alarm.acquire(timeout=TICK)
+        self._ring()  # for the next one at the post
+        return False
+
+    def _ring(self) -> None:
+        self._asleep = False
+        try:
+            self._alarm.release()
+        except RuntimeError:
+            pass  # it rings already

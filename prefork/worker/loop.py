@@ -1,0 +1,353 @@
+"""A worker's loop: the one place that waits, for its listeners, its clients, its master and the next deadline.
+
+:class:`Loop` is all that a process needs to serve: ``run()`` in a worker that the master forked, or in the embeddable Server's
+thread.  Threads and leadership are :mod:`prefork.worker.handoff`'s, a client is :mod:`prefork.worker.connection`'s.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+import os
+import selectors
+import sys
+import time
+from collections import deque
+
+from prefork import scoreboard
+from prefork.http1.head import HeadParser
+from prefork.logs import logger
+from prefork.net.transport import PlainTransport, TLSTransport
+from prefork.worker.connection import RATE_GRACE, Connection
+from prefork.worker.gateway import Gateway
+from prefork.worker.handoff import Crew
+from prefork.worker.phase import Phase
+from prefork.worker.pool import Pool
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, TypeAlias
+
+    from prefork.logs import AccessLog
+    from prefork.net.listener import Listener
+    from prefork.scoreboard import Row
+    from prefork.settings import Settings
+    from prefork.worker.gateway import WSGIApplication
+
+    Events: TypeAlias = deque[tuple[selectors.SelectorKey, int]]
+
+SWITCH_INTERVAL = 0.0005
+"""Seconds a computing thread may keep the interpreter from the loop: at the default of 5 ms each round trip beside one
+takes 5 ms."""
+
+SWEEP = 1.0
+"""Seconds between two looks at all deadlines, at the most often: they are stamps on the connections, not timers."""
+
+_WILDCARDS = ('0.0.0.0', '::')
+_OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Backlog(enum.Enum):
+    """What a drain does with the connections that the kernel has completed and nobody has accepted."""
+
+    LEAVE = 'leave'  # the listeners stay the other workers'
+    ACCEPT = 'accept'  # nobody else will: take them all, then close
+
+
+class Loop:
+    """Serves ``app`` on ``listeners`` until it is stopped or drained.
+
+    ``row`` is this worker's row of the scoreboard, ``access_log`` None where requests aren't logged, ``multiprocess``
+    what PEP 3333's flag of that name says.
+    """
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        listeners: Sequence[Listener],
+        settings: Settings,
+        *,
+        row: Row | None = None,
+        access_log: AccessLog | None = None,
+        multiprocess: bool = False,
+    ) -> None:
+        self.settings = settings
+        self.parser = HeadParser(
+            settings.max_header_line, settings.max_headers, settings.max_head, settings.max_url_len
+        )
+        self.gateway = Gateway(app, settings, multiprocess)
+        self.respond = self.gateway.respond
+        self.access_log = access_log
+        self.pool = Pool(settings.pool_size, lambda: Connection(self))
+        self.crew = Crew(settings.threads, settings.max_parked, self._lead)
+        self.selector = selectors.DefaultSelector()
+        self.clock = time.monotonic
+        self.now = self.clock()
+        self.waiting: deque[Connection] = deque()  # complete requests for which no thread is free
+        self.requests = 0
+        self._errors = self._accepted = 0
+        self._row = row
+        self._listeners = list(listeners)
+        self._bases = {listener: self.gateway.base_environ(listener) for listener in listeners}
+        self._listening = False
+        self._accept_after = 0.0  # when to try again after the process ran out of descriptors
+        self._ready: Events = deque()  # what select said and nobody has handled yet: it outlives a change of leaders
+        self._soon: deque[Callable[[], None]] = deque()
+        self._polling = False
+        self._bell, self._bell_rope = _make_bell()
+        self._next_sweep = 0.0
+        timeouts = (settings.keepalive_timeout, settings.header_timeout, settings.ssl_handshake_timeout)
+        self._shortest_timeout = min(max(min(timeouts), 0.05), settings.client_socket_timeout or RATE_GRACE, RATE_GRACE)
+        self._drain_deadline: float | None = None
+        self._stopped = False
+
+    # --- for the owner ---
+
+    def watch(self, fileobj: Any, callback: Callable[[], None]) -> None:
+        """Call ``callback()`` in the loop whenever ``fileobj`` can be read."""
+        self.selector.register(fileobj, selectors.EVENT_READ, lambda mask: callback())
+
+    def unwatch(self, fileobj: Any) -> None:
+        self.selector.unregister(fileobj)
+
+    def call_soon_threadsafe(self, function: Callable[[], None]) -> None:
+        """Have the leader call ``function`` before it waits again; from any thread."""
+        self._soon.append(function)
+        if self._polling:
+            self._ring()
+
+    def run(self) -> None:
+        """Serve until stopped or drained.  A call that is stuck then is left behind with its thread."""
+        previous = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_INTERVAL)
+        self.watch(self._bell, self._silence)
+        self.crew.start()
+        try:
+            self.crew.wait()
+        finally:
+            sys.setswitchinterval(previous)
+            self._close()
+
+    def drain(self, timeout: float, backlog: Backlog) -> None:
+        """Accept no more (or what ``backlog`` says), finish what there is within ``timeout`` seconds, then end."""
+        if backlog is Backlog.ACCEPT:
+            self._accept_backlog()
+        self.close_listeners()
+        self.gateway.persistent = False
+        deadline = self.clock() + timeout
+        if self._drain_deadline is None or deadline < self._drain_deadline:
+            self._drain_deadline = deadline
+        for connection in list(self.pool.used):
+            connection.drain(self._drain_deadline)
+        self._next_sweep = 0.0
+        if self._row is not None:
+            self._row.put('state', scoreboard.DRAINING)
+
+    def close_listeners(self) -> None:
+        """Close this process's copies of the listening sockets."""
+        self._listen(False)
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+
+    def stop(self) -> None:
+        """End now: the connections are closed as they are."""
+        self._stopped = True
+
+    # --- the loop ---
+
+    def _lead(self) -> None:
+        """Handle what is ready and wait for more, for as long as this thread has the lead."""
+        crew, soon, ready = self.crew, self._soon, self._ready
+        me = crew.leader
+        select = self.selector.select
+        while not crew.done:
+            while ready:
+                key, mask = ready.popleft()
+                try:
+                    key.data(mask)
+                except Exception:
+                    self._contain(key.data)
+                if crew.leader != me:
+                    return
+            while soon:
+                soon.popleft()()
+                if crew.leader != me:
+                    return
+            while self.waiting and not crew.full:
+                self.waiting.popleft().run_waiting()
+                if crew.leader != me:
+                    return
+            timeout = self._prepare()
+            if self._stopped:
+                crew.finish()
+                return
+            self._polling = True
+            if soon:
+                timeout = 0.0
+            ready.extend(select(timeout))
+            self._polling = False
+            self.now = self.clock()
+
+    def _prepare(self) -> float | None:
+        """What is done once a round: logs, deadlines, listening; the seconds that the loop may wait, None for ever."""
+        if self.access_log is not None:
+            self.access_log.flush()
+        if self._row is not None:
+            self._publish(self._row)
+        now = self.now
+        if now >= self._next_sweep:
+            self._sweep(now)
+        wanted = bool(self._listeners) and not self.crew.full and now >= self._accept_after
+        if wanted != self._listening:
+            self._listen(wanted)
+        if self._drain_deadline is not None and not self.pool.used and not self.crew.running:
+            self._stopped = True
+        return None if self._next_sweep == float('inf') else max(self._next_sweep - now, 0.0)
+
+    def _sweep(self, now: float) -> None:
+        """Expire what is due, and find when to look again."""
+        drained = self._drain_deadline
+        if drained is not None and now >= drained:
+            self._stopped = True
+            return
+        earliest = float('inf')
+        for connection in list(self.pool.used):
+            if connection.phase is Phase.RUNNING:
+                continue
+            if connection.deadline <= now:
+                connection.expire()
+            if connection.phase is not Phase.FREE:
+                earliest = min(earliest, connection.deadline)
+        if self.pool.used:
+            # Until then a connection can get a deadline before all that there are, by the shortest of the options.
+            earliest = min(earliest, now + self._shortest_timeout)
+        if self._accept_after > now:
+            earliest = min(earliest, self._accept_after)
+        if drained is not None:
+            earliest = min(earliest, drained)
+        self._next_sweep = max(earliest, now + min(SWEEP, self._shortest_timeout / 4))
+
+    def look_at(self, deadline: float) -> None:
+        """A connection got a deadline that no option gives, or is new: wake for it."""
+        if deadline < self._next_sweep:
+            self._next_sweep = deadline
+
+    def _publish(self, row: Row) -> None:
+        row.put('requests', self.requests)
+        row.put('connections', len(self.pool.used))
+        row.put('running', len(self.crew.running))
+        row.put('accepted', self._accepted)
+        row.put('errors', self._errors)
+
+    def count_error(self) -> None:
+        self._errors += 1
+
+    def _contain(self, callback: Callable[[int], None]) -> None:
+        """A bug of ours in handling one client: log it, and give up that client alone."""
+        logger.exception('a connection could not be handled')
+        owner = getattr(callback, '__self__', None)
+        if isinstance(owner, Connection) and owner.phase is not Phase.FREE:
+            owner.close()
+
+    # --- accepting ---
+
+    def _listen(self, wanted: bool) -> None:
+        self._listening = wanted
+        for listener in self._listeners:
+            if wanted:
+                self.selector.register(listener, selectors.EVENT_READ, self._acceptor(listener))
+            else:
+                self.selector.unregister(listener)
+
+    def _acceptor(self, listener: Listener) -> Callable[[int], None]:
+        # One connection a round: a sibling that is idle gets the next one before we do.
+        return lambda mask: self._accept(listener) and None
+
+    def _accept_backlog(self) -> None:
+        for listener in self._listeners:
+            while self._accept(listener):
+                pass
+
+    def _accept(self, listener: Listener) -> bool:
+        """Accept one connection; whether there may be another."""
+        if self.pool.full and not self._make_room():
+            self._listen_later()
+            return False
+        try:
+            sock, address = listener.socket.accept()
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError as error:
+            if error.errno in _OUT_OF_DESCRIPTORS:
+                logger.error('cannot accept: %s', error)
+                self._listen_later()
+                return False
+            self._errors += 1  # this client is gone, or its TLS is broken from the start: the next one isn't
+            return True
+        sock.setblocking(False)
+        self._accepted += 1
+        base = self._bases[listener]
+        client = ('', 0)
+        if listener.address.scheme != 'unix' and isinstance(address, tuple):
+            client = address[0], address[1]
+        base = {**base, 'REMOTE_ADDR': client[0], 'REMOTE_PORT': str(client[1])}
+        if base['SERVER_NAME'] in _WILDCARDS:
+            base['SERVER_NAME'] = sock.getsockname()[0]
+        connection = self.pool.take()
+        if listener.tls:
+            connection.open(TLSTransport(sock), client, base, Phase.HANDSHAKE)
+        else:
+            connection.open(PlainTransport(sock), client, base, Phase.IDLE)
+        self.look_at(connection.deadline)
+        return True
+
+    def _make_room(self) -> bool:
+        victim = self.pool.victim(self.now)
+        if victim is None:
+            return False
+        victim.close()
+        return True
+
+    def _listen_later(self) -> None:
+        """Nothing can be accepted: leave the listeners alone for a moment, they would wake us at once."""
+        self._accept_after = self.now + 0.1
+        self.look_at(self._accept_after)
+
+    # --- waking and ending ---
+
+    def _ring(self) -> None:
+        try:
+            os.write(self._bell_rope, b'\1\0\0\0\0\0\0\0')
+        except BlockingIOError:
+            pass  # it rings already
+
+    def _silence(self) -> None:
+        try:
+            os.read(self._bell, 4096)
+        except BlockingIOError:
+            pass
+
+    def _close(self) -> None:
+        self.close_listeners()
+        for connection in list(self.pool.used):
+            if connection.phase is not Phase.RUNNING:
+                connection.abandon()
+        if self.access_log is not None:
+            self.access_log.flush()
+        self.selector.close()
+        os.close(self._bell)
+        if self._bell_rope != self._bell:
+            os.close(self._bell_rope)
+
+
+def _make_bell() -> tuple[int, int]:
+    """Descriptors to wait on and to write to, for waking the loop from another thread."""
+    if hasattr(os, 'eventfd'):
+        bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        return bell, bell
+    ends = os.pipe()
+    for end in ends:
+        os.set_blocking(end, False)
+    return ends
