@@ -100,7 +100,8 @@ class IniFileNotFound(IniFileError, FileNotFoundError):
 
 
 class IniParseError(IniError, ValueError):
-    """The text isn't what it should be: no section header, no delimiter, a duplicate, a bad ``%``, a path relative to nothing."""
+    """The text isn't what it should be: no section header, no delimiter, a duplicate, a bad ``%``, a path that is
+    relative to nothing."""
 
 
 class IniLookupError(IniError, LookupError):
@@ -142,6 +143,10 @@ class ProtocolError(PreforkError):
 
 class ClientGone(PreforkError, ConnectionError):
     """The client went away while the application was still producing its response."""
+
+
+class ChannelError(PreforkError):
+    """What came over a channel from another of our processes isn't a message."""
 
 
 class ApplicationError(PreforkError):

@@ -22,7 +22,7 @@ from prefork.worker.connection import RATE_GRACE, Connection
 from prefork.worker.gateway import Gateway
 from prefork.worker.handoff import Crew
 from prefork.worker.phase import Phase
-from prefork.worker.pool import Pool
+from prefork.worker.pool import Pool, allow_descriptors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ class Loop:
         """Serve until stopped or drained.  A call that is stuck then is left behind with its thread."""
         previous = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_INTERVAL)
+        allow_descriptors(self.settings.pool_size)
         self.watch(self._bell, self._silence)
         self.crew.start()
         try:

@@ -10,10 +10,25 @@ if TYPE_CHECKING:
 
     from prefork.worker.connection import Connection
 
+_SPARE_DESCRIPTORS = 128  # listeners, channel, logs, and what an application opens for itself
+
 _SLOW = 1.0
 """Seconds after which a handshake, a receipt or a sending counts as slow, when a slot is wanted for somebody else."""
 
 _BUSY = (Phase.HANDSHAKE, Phase.RECEIVING, Phase.SENDING)
+
+
+def allow_descriptors(size: int) -> int:
+    """Raise this process's soft limit of descriptors for ``size`` connections; how many the hard limit is short of."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        hard = 1 << 20
+    wanted = min(2 * size + _SPARE_DESCRIPTORS, hard)  # a connection may have a temporary file beside its socket
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    return max(size + _SPARE_DESCRIPTORS - hard, 0)
 
 
 class Pool:
