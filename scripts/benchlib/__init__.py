@@ -1,0 +1,1 @@
+"""What scripts/bench is made of: standard library alone, and each server runs in a process of its own."""

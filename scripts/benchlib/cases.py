@@ -1,0 +1,53 @@
+"""The cases that servers are compared in: to add one, add a row (and a route to app.py if it does something new)."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from benchlib import app
+
+
+class Need(enum.Enum):
+    """What a server must be able to do to take part in a case; the value says it of one that can't."""
+
+    APPLICATION = 'runs no application'
+    ACCESS_LOG = 'has no access log'
+    TLS = 'has no TLS'
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way of loading a server.  Every request is answered 200 with ``answer``, whatever its path."""
+
+    name: str
+    about: str
+    answer: bytes = app.HELLO
+    load: str = 'plain'  # the function of load.lua that makes the requests
+    paths: tuple[str, ...] = ('/',)
+    post: bytes = b''  # the body of the request that verifies the answer; load.lua sends the same
+    threads: int = 0  # application threads; 0 is what suits a server best
+    needs: tuple[Need, ...] = ()
+
+    @property
+    def scheme(self) -> str:
+        return 'https' if Need.TLS in self.needs else 'http'
+
+
+CASES = (
+    Case('hello', 'the same short request, again and again'),
+    Case('browser', "a browser's heads, every one different", load='browser'),
+    Case('post', 'a body of 1 KiB, read by the application', b'1024 bytes\n', 'post', ('/post',), b'x' * 1024),
+    Case('big', 'a response of 64 KiB', app.BIG, paths=('/big',)),
+    Case(
+        'mix',
+        '1 % of the requests sleep for 50 ms; 16 threads',
+        load='mix',
+        paths=('/', '/sleep'),
+        threads=16,
+        needs=(Need.APPLICATION,),
+    ),
+    Case('log', 'hello with the access log on, to a file', needs=(Need.ACCESS_LOG,)),
+    Case('tls', 'hello over TLS, connections kept alive', needs=(Need.TLS,)),
+)
+BY_NAME = {case.name: case for case in CASES}

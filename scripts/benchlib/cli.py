@@ -1,0 +1,167 @@
+"""The command line of scripts/bench."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchlib import cases, environment, report, rounds, servers
+
+CHECKOUT = Path(__file__).parents[2]
+
+DESCRIPTION = """\
+Compare prefork with other WSGI servers, and with a bare selectors loop, which is what a server in pure Python could
+reach if it did nothing. One worker on one core, wrk on another; each server is loaded once a round, and medians are
+printed with prefork's ratio to each. The servers are installed into a virtual environment of their own."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = _parser().parse_args(argv)
+    missing = _missing(options)
+    if missing:
+        print(f'scripts/bench: {missing}', file=sys.stderr)
+        return 1
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: servers are stopped on the way out
+    try:
+        _bench(options)
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    listed = '\n'.join(f'  {case.name:9}{case.about}' for case in cases.CASES)
+    parser = argparse.ArgumentParser(
+        prog='scripts/bench',
+        description=DESCRIPTION,
+        epilog=f'cases:\n{listed}\n\nservers:\n  {", ".join(servers.BY_NAME)}',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('--cases', type=_chooser(cases.BY_NAME), default=list(cases.BY_NAME), metavar='A,B')
+    parser.add_argument('--servers', type=_chooser(servers.BY_NAME), default=list(servers.BY_NAME), metavar='A,B')
+    parser.add_argument('--rounds', type=_positive, default=3, metavar='N', help='default: 3')
+    parser.add_argument('--seconds', type=_positive, default=2, metavar='S', help='of each turn; default: 2')
+    parser.add_argument('--connections', type=_positive, default=32, metavar='N', help='default: 32')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write all samples there')
+    parser.add_argument(
+        '--venv', type=Path, default=CHECKOUT / '.bench-venv', metavar='DIR', help='default: .bench-venv'
+    )
+    return parser
+
+
+def _chooser(names: dict[str, Any]) -> Any:
+    """An argparse type: a list of some of ``names``, separated by commas, in the order of the table."""
+
+    def parse(text: str) -> list[str]:
+        chosen = [word.strip() for word in text.split(',')]
+        unknown = [word for word in chosen if word not in names]
+        if unknown:
+            raise argparse.ArgumentTypeError(f'no {", ".join(unknown)}; there are {", ".join(names)}')
+        return [name for name in names if name in chosen]
+
+    return parse
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError('at least 1')
+    return number
+
+
+def _missing(options: argparse.Namespace) -> str:
+    """What keeps us from measuring here, and what helps; '' if nothing does."""
+    if not hasattr(os, 'pidfd_open'):
+        return 'needs Linux'
+    if len(os.sched_getaffinity(0)) < 2:
+        return 'needs two processors: one for the server, one for the load'
+    if not shutil.which('wrk'):
+        return 'needs wrk, the load generator; on Debian and Ubuntu: apt install wrk'
+    if _needs_tls(options) and not shutil.which('openssl'):
+        return 'needs the openssl command for the tls case; on Debian and Ubuntu: apt install openssl'
+    return ''
+
+
+def _needs_tls(options: argparse.Namespace) -> bool:
+    return any(cases.Need.TLS in cases.BY_NAME[name].needs for name in options.cases)
+
+
+def _bench(options: argparse.Namespace) -> None:
+    complaints = environment.ensure(options.venv, CHECKOUT)
+    versions = environment.versions(options.venv)
+    chosen = [servers.BY_NAME[name] for name in options.servers]
+    results = report.Results()
+    with tempfile.TemporaryDirectory(prefix='prefork-bench-') as files:
+        plan = _plan(options, Path(files))
+        if _needs_tls(options):
+            _make_certificate(plan)
+        for number, name in enumerate(options.cases, 1):
+            print(f'{number}/{len(options.cases)} {name}: {cases.BY_NAME[name].about}', file=sys.stderr, flush=True)
+            rounds.run_case(cases.BY_NAME[name], chosen, plan, results)
+    labels = {server.name: _label(server, versions) for server in chosen}
+    print(_heading(options))
+    print(report.table(results, options.cases, labels, servers.OURS))
+    print('\n'.join(['', *report.remarks(results, labels), *complaints, report.unrest(results, labels)]).rstrip())
+    if options.json:
+        options.json.write_text(json.dumps(_document(options, versions, results), indent=1) + '\n')
+
+
+def _plan(options: argparse.Namespace, files: Path) -> rounds.Plan:
+    server_core, load_core, *_ = sorted(os.sched_getaffinity(0))
+    programs = options.venv.absolute() / 'bin'
+    return rounds.Plan(programs, files, options.rounds, options.seconds, options.connections, server_core, load_core)
+
+
+def _make_certificate(plan: rounds.Plan) -> None:
+    """A self-signed certificate for 127.0.0.1, its key in PKCS #8 (granian takes no other)."""
+    command = ['openssl', 'req', '-x509', '-nodes', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1']
+    command += ['-days', '2', '-subj', '/CN=prefork benchmark', '-addext', 'subjectAltName=IP:127.0.0.1']
+    command += ['-keyout', str(plan.key), '-out', str(plan.certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def _label(server: servers.Server, versions: dict[str, str]) -> str:
+    found = [versions[name] for name in server.distributions if name in versions]
+    return ' '.join([server.name, *found[:1]])
+
+
+def _heading(options: argparse.Namespace) -> str:
+    return (
+        f'\n{time.strftime("%Y-%m-%d")}, {_processor()}, Linux {platform.release()}, '
+        f'Python {platform.python_version()}; one worker, {options.connections} connections\n'
+        f'median of {options.rounds} rounds of {options.seconds} s; '
+        f'x: the median of {servers.OURS} over that of the server\n'
+    )
+
+
+def _processor() -> str:
+    for line in Path('/proc/cpuinfo').read_text().splitlines():
+        if line.startswith('model name'):
+            return line.partition(':')[2].strip()
+    return platform.machine()
+
+
+def _document(options: argparse.Namespace, versions: dict[str, str], results: report.Results) -> dict[str, Any]:
+    return {
+        'date': time.strftime('%Y-%m-%dT%H:%M:%S%z'),
+        'processor': _processor(),
+        'kernel': platform.release(),
+        'python': platform.python_version(),
+        'rounds': options.rounds,
+        'seconds': options.seconds,
+        'connections': options.connections,
+        'versions': {
+            name: versions[name] for server in servers.SERVERS for name in server.distributions if name in versions
+        },
+        'cases': report.as_json(results, servers.OURS),
+    }

@@ -1,0 +1,239 @@
+"""The parts of scripts/bench that start nothing: wrk's output, medians, ratios, the table, and who takes part."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import venv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchlib import app, bareloop, cases, cli, environment, report, servers, wrk
+from benchlib.cases import Need
+from benchlib.wrk import Cores, Sample
+
+WRK_OUTPUT = """Running 2s test @ http://127.0.0.1:8080/
+  1 threads and 32 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+  41207 requests in 2.00s, 3.07MB read
+  Socket errors: connect 0, read 3, write 0, timeout 1
+  Non-2xx or 3xx responses: 2
+{"requests": 41207, "microseconds": 2000000, "errors": {"connect": 0, "read": 3, "write": 0, "timeout": 1, \
+"status": 2}, "latency": {"50": 300, "98": 700, "99": 900, "100": 2520}}
+"""
+
+
+UNKNOWN = Cores()
+
+
+def sample(rate: float, cores: Cores = UNKNOWN, **errors: int) -> Sample:
+    return Sample(int(rate), rate, errors, {'50': 1}, cores)
+
+
+def results(**rates: list[float]) -> report.Results:
+    """Samples of one case, hello, for servers named by keyword."""
+    made = report.Results()
+    for server, values in rates.items():
+        for rate in values:
+            made.add('hello', server, sample(rate))
+    return made
+
+
+def test_wrk_output_is_parsed_with_the_errors_that_happened() -> None:
+    parsed = wrk.parse(WRK_OUTPUT)
+    assert parsed == Sample(
+        41207, 20603.5, {'read': 3, 'timeout': 1, 'status': 2}, {'50': 300, '98': 700, '99': 900, '100': 2520}
+    )
+
+
+@pytest.mark.parametrize('output', ['', 'unable to connect to 127.0.0.1:1 Connection refused\n'])
+def test_wrk_output_without_a_report_is_an_error(output: str) -> None:
+    with pytest.raises(ValueError, match=f'wrk reported nothing: {output.strip()!r}'):
+        wrk.parse(output)
+
+
+def test_a_run_of_no_length_has_no_rate() -> None:
+    assert wrk.parse(WRK_OUTPUT.replace('2000000', '0')).rate == 0.0
+
+
+@pytest.mark.parametrize(
+    ('rates', 'median'),
+    [
+        pytest.param([5.0], 5.0, id='one round'),
+        pytest.param([9.0, 1.0, 5.0], 5.0, id='the middle, not the mean'),
+        pytest.param([1.0, 2.0], 1.5, id='between two'),
+    ],
+)
+def test_median_of_rounds(rates: list[float], median: float) -> None:
+    assert results(peer=rates).median('hello', 'peer') == median
+
+
+@pytest.mark.parametrize(
+    ('rates', 'server', 'ratio'),
+    [
+        pytest.param({'us': [4.0], 'peer': [2.0]}, 'peer', 2.0, id='ahead'),
+        pytest.param({'us': [1.0, 1.0, 9.0], 'peer': [4.0, 0.5, 2.0]}, 'peer', 0.5, id='of medians'),
+        pytest.param({'us': [4.0]}, 'us', None, id='not to ourselves'),
+        pytest.param({'peer': [2.0]}, 'peer', None, id='without ours'),
+        pytest.param({'us': [4.0]}, 'peer', None, id='without theirs'),
+        pytest.param({'us': [4.0], 'peer': [0.0]}, 'peer', None, id='to nothing'),
+    ],
+)
+def test_ratio_is_our_median_over_theirs(rates: dict[str, list[float]], server: str, ratio: float | None) -> None:
+    assert results(**rates).ratio('hello', server, 'us') == ratio
+
+
+def test_table_has_medians_ratios_marks_and_gaps() -> None:
+    found = results(us=[100_000.0], bare=[160_000.0], slow=[5_000.0])
+    found.add('tls', 'us', sample(40_000.0))
+    found.add('tls', 'bare', sample(50_000.0, timeout=7))
+    found.excuse('tls', 'slow', 'has no TLS')
+    found.fail('log', 'us', 'did not start')
+    labels = {'us': 'us 1.0', 'bare': 'bare', 'slow': 'slow 2.1'}
+    assert report.table(found, ['hello', 'tls', 'log'], labels, 'us').splitlines() == [
+        'requests/s            hello             tls  log',
+        'us 1.0      100,000          40,000           -!',
+        'bare        160,000   x0.62  50,000!  x0.80   -',
+        'slow 2.1      5,000   x20.0              -    -',
+    ]
+
+
+def test_remarks_name_each_thing_once_with_its_cases() -> None:
+    found = report.Results()
+    found.excuse('stream', 'bare', 'runs no application')
+    for case in ('log', 'tls'):
+        found.fail(case, 'peer', 'did not start: exit status 1')
+    found.add('hello', 'peer', sample(10.0, read=1, status=2))
+    found.add('hello', 'peer', sample(10.0, read=1))
+    found.add('hello', 'bare', sample(10.0, Cores(load=0.99, idle=0.2)))
+    found.add('post', 'bare', sample(10.0, Cores(load=0.99, idle=0.01)))
+    found.add('big', 'bare', sample(10.0, Cores(load=0.5, idle=0.2)))
+    assert report.remarks(found, {'peer': 'peer 2', 'bare': 'bare loop'}) == [
+        'peer 2 (hello): errors: 2 read, 2 bad status in 20 requests',
+        'bare loop (hello): bounded by wrk, which had no time left while the server had: it may be faster than this',
+        'peer 2 (log, tls): did not start: exit status 1',
+        'bare loop (stream): runs no application',
+    ]
+
+
+def test_failures_of_one_server_and_case_add_up() -> None:
+    found = report.Results()
+    found.fail('log', 'peer', 'ended by itself')
+    found.fail('log', 'peer', 'its log has 1 lines for 2 requests')
+    assert found.failures == {('log', 'peer'): 'ended by itself; its log has 1 lines for 2 requests'}
+
+
+@pytest.mark.parametrize(
+    ('rates', 'text'),
+    [
+        pytest.param([100.0, 109.0], '', id='quiet'),
+        pytest.param(
+            [100.0, 150.0], 'rounds differ by up to 50% (peer 2, hello); on a quiet machine by less', id='not'
+        ),
+        pytest.param([0.0, 100.0], '', id='a round without an answer is an error, not unrest'),
+    ],
+)
+def test_unrest(rates: list[float], text: str) -> None:
+    assert report.unrest(results(peer=rates), {'peer': 'peer 2'}) == text
+
+
+def test_json_has_measured_and_excused_servers() -> None:
+    found = results(us=[4.0, 6.0], peer=[2.0])
+    found.excuse('log', 'peer', 'has no access log')
+    document = report.as_json(found, 'us')
+    assert [(case, *document[case]) for case in document] == [('hello', 'us', 'peer'), ('log', 'peer')]
+    assert (document['hello']['us']['median'], document['hello']['peer']['ratio']) == (5.0, 2.5)
+    assert [round_['rate'] for round_ in document['hello']['us']['samples']] == [4.0, 6.0]
+    assert (document['log']['peer']['excuse'], document['log']['peer']['median']) == ('has no access log', None)
+
+
+@pytest.mark.parametrize(
+    ('server', 'case', 'excuse'),
+    [
+        ('waitress', 'hello', ''),
+        ('waitress', 'tls', 'has no TLS'),
+        ('bjoern', 'log', 'has no access log'),
+        ('bare loop', 'mix', 'runs no application'),
+        ('prefork', 'tls', ''),
+    ],
+)
+def test_excuses(server: str, case: str, excuse: str) -> None:
+    assert servers.BY_NAME[server].excuse(cases.BY_NAME[case]) == excuse
+
+
+TAKING_PART = [
+    pytest.param(server, case, id=f'{server.name}-{case.name}')
+    for server in servers.SERVERS
+    for case in cases.CASES
+    if not server.excuse(case)
+]
+
+
+@pytest.mark.parametrize(('server', 'case'), TAKING_PART)
+def test_commands_have_port_certificate_and_log_where_needed(server: servers.Server, case: cases.Case) -> None:
+    place = servers.Place(Path('/venv/bin'), 4321, 32, Path('/f/cert.pem'), Path('/f/key.pem'), Path('/f/access.log'))
+    words = ' '.join(server.command(place, case))
+    assert '4321' in words
+    assert ('/f/cert.pem' in words and '/f/key.pem' in words) == (Need.TLS in case.needs)
+    if server.name != 'granian':  # it logs to its standard output, which is that file
+        assert ('/f/access.log' in words) == (Need.ACCESS_LOG in case.needs)
+
+
+def call_application(path: str, post: bytes) -> tuple[list[object], bytes]:
+    """What the application gives to start_response, and its body."""
+    started: list[object] = []
+
+    def start_response(status: str, headers: list[tuple[str, str]], *_: object) -> Any:
+        started.extend([status, dict(headers)])
+
+    environ = {'PATH_INFO': path, 'CONTENT_LENGTH': str(len(post)), 'wsgi.input': io.BytesIO(post + b'more')}
+    return started, b''.join(app.application(environ, start_response))
+
+
+@pytest.mark.parametrize('case', cases.CASES, ids=lambda case: case.name)
+def test_the_application_answers_each_path_as_the_case_says(case: cases.Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, 'SLEEP', 0)
+    for path in case.paths:
+        started, body = call_application(path, case.post)
+        assert body == case.answer
+        assert started == ['200 OK', {'Content-Type': 'text/plain', 'Content-Length': str(len(body))}]
+
+
+def test_the_bare_loop_answers_with_the_right_length() -> None:
+    head, _, body = bareloop.canned(b'abc').partition(b'\r\n\r\n')
+    assert body == b'abc'
+    assert b'\r\nContent-Length: 3\r\n' in head
+
+
+def test_chosen_names_keep_the_order_of_the_table() -> None:
+    choose = cli._chooser(cases.BY_NAME)
+    assert choose('tls,hello') == ['hello', 'tls']
+    with pytest.raises(argparse.ArgumentTypeError, match=r'no helo; there are hello, browser'):
+        choose('helo,tls')
+
+
+def test_what_could_not_be_installed_is_remembered_and_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, checkout = tmp_path / 'venv', tmp_path / 'checkout'
+    checkout.mkdir()
+    (checkout / 'pyproject.toml').write_text('[project]')
+    calls: list[tuple[str, ...]] = []
+
+    def pip(directory: Path, *arguments: str) -> str:
+        calls.append(arguments)
+        return 'no wheel' if set(arguments) & {'bjoern-binary', 'bjoern'} else ''
+
+    monkeypatch.setattr(environment, '_pip', pip)
+    monkeypatch.setattr(venv.EnvBuilder, 'create', lambda self, where: Path(where).mkdir())
+    complaints = [f'{name} cannot be installed: no wheel' for name in ('bjoern-binary', 'bjoern')]
+    assert environment.ensure(directory, checkout) == complaints
+    assert ('--editable', str(checkout)) in calls
+    calls.clear()
+    assert environment.ensure(directory, checkout) == complaints
+    assert calls == []
+    (checkout / 'pyproject.toml').write_text('[project] # changed')
+    assert environment.ensure(directory, checkout) == complaints
+    assert calls == [('--editable', str(checkout))]
