@@ -1,0 +1,259 @@
+"""From what the command line asked for to what is served: the effective options, and the application behind them.
+
+The options of ``[server:NAME]`` and the flags on top of them are read here, in the master, without importing any
+application code; a source's ``load_app`` imports it, in the mold or in a worker.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+
+from prefork import deploy
+from prefork.errors import ConfigError
+from prefork.settings import OPTIONS, Settings, from_text, nearest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+    from wsgiref.types import WSGIApplication
+
+    Triple = tuple[str, str, str]
+
+FROM_FLAG = 'command line:'
+"""The ``where`` of an option that came as a flag."""
+
+HONOURED = ('host', 'port', 'listen', 'threads')
+"""What is taken from a section that is written for another server: names that mean the same there as here."""
+
+_LOGGERS = re.compile(r'^\s*\[loggers\]', re.MULTILINE)
+_FACTORIES = ('paste.server_factory', 'paste.server_runner')
+_WAYS_TO_LISTEN = {'bind': 'bind', 'listen': 'listen', 'host': 'host and port', 'port': 'host and port'}
+
+
+class Effective:
+    """The options that one server runs with.
+
+    ``origins`` says, by name, where each option that was given came from: ``FILE:LINE`` or its flag.
+    ``notices`` are sentences for the log, about what was not taken from the file.
+    """
+
+    __slots__ = ('notices', 'origins', 'server', 'settings')
+
+    def __init__(self, server: str, settings: Settings, origins: dict[str, str], notices: list[str]) -> None:
+        self.server = server
+        self.settings = settings
+        self.origins = origins
+        self.notices = notices
+
+
+# --- where applications come from -------------------------------------------------------------------------------
+
+
+class IniSource:
+    """An ini file; ``variables`` (NAME=VALUE) are global configuration of its application and its server."""
+
+    __slots__ = ('path', 'server', 'variables')
+
+    def __init__(self, path: str, server: str | None, variables: dict[str, str]) -> None:
+        self.path = os.path.abspath(path)  # a reload finds it wherever the process is by then
+        self.server = server
+        self.variables = variables
+
+    def server_options(self) -> tuple[str, list[Triple], list[str]]:
+        """The name of the section that is served, its options, and notices.  No [server:main] means no options."""
+        _check_exists(self.path)
+        names = deploy.server_names(self.path)
+        wanted = self.server or 'main'
+        if wanted in names:
+            return wanted, deploy.server_options(self.path, wanted, self.variables), []
+        if self.server:
+            raise ConfigError(f'{self.path}: there is no [server:{wanted}]{nearest(wanted, names)}')
+        if names:
+            others = ', '.join(names)
+            return (
+                wanted,
+                [],
+                [f'{self.path} has no [server:main]: the defaults are used; --server-name takes {others}'],
+            )
+        return wanted, [], []
+
+    def load_app(self, name: str) -> WSGIApplication:
+        """The application called ``name``, after the file's own logging configuration where it has one."""
+        from urllib.parse import quote  # in the mold or a worker: the master needn't carry it
+
+        _configure_logging(self.path, self.variables)
+        # The path of a config: URI ends at its first #, and is unquoted.
+        app: WSGIApplication = deploy.loadapp(f'config:{quote(self.path)}', name=name, global_conf=self.variables)
+        return app
+
+
+class CallableSource:
+    """A WSGI callable, as ``module:callable``, for those with no ini file."""
+
+    __slots__ = ('spec',)
+
+    def __init__(self, spec: str) -> None:
+        self.spec = spec
+
+    def server_options(self) -> tuple[str, list[Triple], list[str]]:
+        return 'main', [], []
+
+    def load_app(self, name: str) -> WSGIApplication:
+        """Import it, with the current directory first on the path, where the interpreter's ``-m`` has it too."""
+        if (here := os.getcwd()) not in sys.path[:1]:
+            sys.path.insert(0, here)
+        app: WSGIApplication = import_object(self.spec)
+        return app
+
+
+if TYPE_CHECKING:
+    Source = IniSource | CallableSource
+
+
+def _check_exists(path: str) -> None:
+    if os.path.exists(path):
+        return
+    folder = os.path.dirname(path) or os.curdir
+    near = nearest(os.path.basename(path), os.listdir(folder) if os.path.isdir(folder) else [])
+    hint = '' if path.endswith('.ini') else '; a WSGI callable is named MODULE:CALLABLE'
+    raise ConfigError(f'{path}: there is no such file{near}{hint}')
+
+
+def _configure_logging(path: str, variables: dict[str, str]) -> None:
+    """Do what the file's [loggers], [handlers] and [formatters] say, as pserve does.
+
+    They go by :mod:`logging.config`, whose sections interpolate ``here``, ``__file__`` and the variables.
+    """
+    with open(path, encoding='utf-8-sig') as file:
+        text = file.read()
+    if not _LOGGERS.search(text):
+        return
+    import configparser
+    import logging.config
+
+    given = {**variables, 'here': os.path.dirname(path), '__file__': path}
+    literal = {name: value.replace('%', '%%') for name, value in given.items()}
+    # Not strict: a key that is there twice in a section of somebody else's is no reason not to log.
+    parser = configparser.ConfigParser(literal, strict=False)
+    try:
+        parser.read_string(text, path)
+        logging.config.fileConfig(parser, disable_existing_loggers=False)
+    except Exception as error:  # whatever a handler's constructor raises: it is named by the file
+        raise ConfigError(f'{path}: [loggers]: {_describe(error)}') from error
+
+
+# --- objects by name --------------------------------------------------------------------------------------------
+
+
+def import_object(spec: str) -> Any:
+    """The callable that ``module:name`` or ``module:name.attribute`` names.
+
+    Raises ConfigError, with the nearest name where something isn't there, and with its cause where the import failed.
+    """
+    import importlib
+
+    module_name, _, attributes = spec.partition(':')
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        missing = error.name or ''
+        if not f'{module_name}.'.startswith(f'{missing}.'):  # the module is there; what it imports isn't
+            raise ConfigError(f'{spec}: importing {module_name} failed: {_describe(error)}') from error
+        near = nearest(missing.rpartition('.')[2], _sibling_modules(missing))
+        raise ConfigError(f'{spec}: there is no module {missing!r}{near}') from None
+    except Exception as error:
+        raise ConfigError(f'{spec}: importing {module_name} failed: {_describe(error)}') from error
+    path = module_name
+    for attribute in attributes.split('.'):
+        try:
+            found = getattr(found, attribute)
+        except AttributeError:
+            near = nearest(attribute, [name for name in dir(found) if not name.startswith('_')])
+            raise ConfigError(f'{spec}: {path} has no {attribute!r}{near}') from None
+        path += f'.{attribute}'
+    if not callable(found):
+        raise ConfigError(f'{spec}: {path} is {type(found).__name__}, which is not callable')
+    return found
+
+
+def _sibling_modules(name: str) -> list[str]:
+    """The modules that there are where ``name`` was looked for: in its package, or in the current directory."""
+    import pkgutil
+
+    package, _, _ = name.rpartition('.')
+    path = list(sys.modules[package].__path__) if package in sys.modules else [os.getcwd()]
+    return [module.name for module in pkgutil.iter_modules(path)]
+
+
+def _describe(error: BaseException) -> str:
+    return f'{type(error).__name__}: {error}'
+
+
+# --- options ----------------------------------------------------------------------------------------------------
+
+
+def effective(source: Source, flags: list[Triple]) -> Effective:
+    """The options of the source's server with the flags on top.
+
+    Raises ConfigError with every complaint there is about them, or IniError where the file itself can't be read.
+    """
+    server, section, notices = source.server_options()
+    section, ignored = _for_this_server(section, flags)
+    complaints = _several_ways_to_listen(section)
+    try:
+        settings = from_text([*section, *flags])
+    except ConfigError as error:
+        raise ConfigError(*error.complaints, *complaints) from None
+    if complaints:
+        raise ConfigError(*complaints)
+    return Effective(server, settings, _origins(section, flags), [*notices, *ignored])
+
+
+def _for_this_server(section: list[Triple], flags: list[Triple]) -> tuple[list[Triple], list[str]]:
+    """The options of ``section`` that are for prefork, and a notice about the others where it names another server."""
+    options = [triple for triple in section if triple[0] not in _FACTORIES]
+    named = [triple for triple in section if triple[0] == 'use'] or [
+        triple for triple in section if triple[0] in _FACTORIES
+    ]
+    if not named or _is_prefork(named[0][1]) or any(name == 'use' for name, _, _ in flags):
+        return options, []
+    key, server, where = named[0]
+    kept = [triple for triple in options if triple[0] in HONOURED]
+    ignored = [name for name, _, _ in options if name not in (*HONOURED, 'use')]
+    notice = f'{where} {key} = {server}: prefork serves in its place'
+    if kept:
+        notice += f'; taken: {", ".join(name for name, _, _ in kept)}'
+    if ignored:
+        notice += f'; ignored: {", ".join(ignored)}'
+    return kept, [notice]
+
+
+def _is_prefork(use: str) -> bool:
+    scheme, _, rest = use.strip().partition(':')
+    return scheme.lower() == 'egg' and rest.partition('#')[0].strip().lower() == 'prefork'
+
+
+def _several_ways_to_listen(section: list[Triple]) -> list[str]:
+    """A complaint where bind, listen, and host and port contradict each other: neither order nor luck should decide."""
+    ways: dict[str, Triple] = {}
+    for triple in section:
+        if triple[0] in _WAYS_TO_LISTEN:
+            ways.setdefault(_WAYS_TO_LISTEN[triple[0]], triple)
+    if len(ways) < 2:
+        return []
+    first, *others = ways
+    return [
+        f'{where} {name}: there is {first} already; one of them is enough'
+        for name, _, where in (ways[way] for way in others)
+    ]
+
+
+def _origins(section: list[Triple], flags: list[Triple]) -> dict[str, str]:
+    places: dict[str, list[str]] = {}
+    for name, _, where in section:
+        option = 'bind' if name in _WAYS_TO_LISTEN else name
+        places.setdefault(option, []).append(where.split(': [')[0])
+    by_name = {option.name: option.flag for option in OPTIONS}
+    return {name: ', '.join(found) for name, found in places.items()} | {name: by_name[name] for name, _, _ in flags}

@@ -1,0 +1,542 @@
+"""``prefork-wsgi``: its words, --check, --print-config and exit statuses.  What it serves is tested elsewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import prefork
+from prefork import cli
+from prefork.configuration import CallableSource, IniSource, effective, import_object
+from prefork.errors import ConfigError, UsageError
+from tests import serving
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from prefork.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+PLAIN = """\
+import os
+import signal
+import sys
+
+
+def app(environ, start_response):
+    start_response('200 OK', [])
+    return [b'plain']
+
+
+def words(environ, start_response):
+    start_response('200 OK', [])
+    return [' '.join(sys.argv[1:]).encode()]
+
+
+def factory(global_conf, **local_conf):
+    return app
+
+
+def broken_factory(global_conf):
+    raise ValueError('no database')
+
+
+def stuck_factory(global_conf):
+    signal.pause()
+
+
+def exiting_factory(global_conf):
+    raise SystemExit(0)
+
+
+def crashing_factory(global_conf):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def logging_factory(global_conf):
+    import logging
+
+    logging.getLogger('of.the.application').info('hello from the application')
+    return app
+
+
+class Site:
+    application = staticmethod(app)
+
+
+answer = 42
+"""
+
+SERVER = '[server:main]\nuse = egg:prefork\n'
+APP = '\n[app:main]\npaste.app_factory = plain:factory\n'
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current directory with plain.py, whose name is free again for the next test."""
+    (tmp_path / 'plain.py').write_text(PLAIN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, 'plain', raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def write(folder: Path) -> Callable[[str], Path]:
+    def write(text: str) -> Path:
+        path = folder / 'app.ini'
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def near(text: str) -> str:
+    """``text`` with the paths in it as they look from the current directory."""
+    return text.replace(os.getcwd() + os.sep, '')
+
+
+def settings_of(*argv: str) -> Settings:
+    command = cli.parse(list(argv))
+    return effective(command.source, command.flags).settings
+
+
+# --- words ------------------------------------------------------------------------------------------------------
+
+SOURCES = {
+    'nothing': ([], ('DEMO', None, {}), {}),
+    'file': (['app.ini'], ('app.ini', None, {}), {}),
+    'file and application': (['app.ini#admin'], ('app.ini', None, {}), {'app': 'admin'}),
+    'URI': (['config:etc/app.ini#admin'], ('etc/app.ini', None, {}), {'app': 'admin'}),
+    'application as pserve has it': (['-n', 'admin', 'app.ini'], ('app.ini', None, {}), {'app': 'admin'}),
+    'application as a flag': (['app.ini', '--app-name=admin'], ('app.ini', None, {}), {'app': 'admin'}),
+    'application as an option': (['app.ini', '--app', 'admin'], ('app.ini', None, {}), {'app': 'admin'}),
+    'application twice the same': (['app.ini#x', '-n', 'x'], ('app.ini', None, {}), {'app': 'x'}),
+    'server': (['--server-name', 'tls', 'app.ini'], ('app.ini', 'tls', {}), {}),
+    'variables': (['app.ini', 'a=1', 'b=x=y', 'c='], ('app.ini', None, {'a': '1', 'b': 'x=y', 'c': ''}), {}),
+    'variables of the demo': (['greeting=Hi'], ('DEMO', None, {'greeting': 'Hi'}), {}),
+    'flags between words': (
+        ['--threads', '2', 'app.ini', '--workers=3', 'a=1'],
+        ('app.ini', None, {'a': '1'}),
+        {'threads': '2', 'workers': '3'},
+    ),
+    'flag twice': (['--threads', '2', '--threads', '3'], ('DEMO', None, {}), {'threads': '3'}),
+    'addresses': (['--bind', ':1', '--bind', ':2'], ('DEMO', None, {}), {'bind': ':1 :2'}),
+    'standard output': (['--access-log', '-'], ('DEMO', None, {}), {'access_log': '-'}),
+    'negative number': (['--threads', '-1'], ('DEMO', None, {}), {'threads': '-1'}),
+}
+
+
+@pytest.mark.parametrize(('argv', 'source', 'flags'), SOURCES.values(), ids=SOURCES)
+def test_words(argv: list[str], source: tuple[str, str | None, dict[str, str]], flags: dict[str, str]) -> None:
+    command = cli.parse(argv)
+    assert isinstance(command.source, IniSource)
+    path = cli.DEMO if source[0] == 'DEMO' else os.path.abspath(source[0])
+    assert (command.source.path, command.source.server, command.source.variables) == (path, *source[1:])
+    assert {name: text for name, text, _ in command.flags} == flags
+    assert command.run is cli.serve
+
+
+def test_a_callable(folder: Path) -> None:
+    command = cli.parse(['plain:app', '--threads', '1'])
+    assert isinstance(command.source, CallableSource)
+    assert command.source.spec == 'plain:app'
+
+
+def test_a_file_that_looks_like_a_callable_is_a_file(folder: Path) -> None:
+    (folder / 'plain:app').touch()
+    assert isinstance(cli.parse(['plain:app']).source, IniSource)
+
+
+def test_a_file_that_looks_like_a_variable_is_a_file(folder: Path) -> None:
+    (folder / 'a=b.ini').touch()
+    source = cli.parse(['a=b.ini', 'c=d']).source
+    assert isinstance(source, IniSource)
+    assert (os.path.basename(source.path), source.variables) == ('a=b.ini', {'c': 'd'})
+
+
+MISUSE = {
+    'unknown flag': (['--threds', '3'], "there is no flag --threds (did you mean '--threads'?)"),
+    'all unknown flags': (['--foo=3', '-x'], 'there is no flag --foo; there is no flag -x'),
+    'abbreviated flag': (['--thread=3'], "there is no flag --thread (did you mean '--threads'?)"),
+    'flag without its value': (['--threads'], 'argument --threads: expected one argument'),
+    'two files': (['app.ini', 'other.ini'], 'other.ini: not NAME=VALUE'),
+    'variable without a name': (['app.ini', '=x'], '=x: not NAME=VALUE'),
+    'two applications': (['app.ini#a', '-n', 'b'], 'app.ini#a names one application and --app b another'),
+    'variables for a callable': (['plain:app', 'a=1'], 'NAME=VALUE: plain:app is a callable'),
+    'a section for a callable': (['plain:app', '--server-name', 'x', '-n', 'y'], '--server-name, --app: plain:app is'),
+}
+
+
+@pytest.mark.parametrize(('argv', 'problem'), MISUSE.values(), ids=MISUSE)
+def test_misuse(argv: list[str], problem: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UsageError, match=re.escape(problem)):
+        cli.parse(argv)
+    assert cli.main(argv) == 64
+    assert capsys.readouterr().err.startswith('prefork-wsgi: ')
+
+
+def test_a_bug_of_ours_has_its_status(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def broken(command: cli.Command) -> int:
+        raise ZeroDivisionError('a bug')
+
+    monkeypatch.setattr(cli, 'serve', broken)
+    assert cli.main(['plain:app']) == 70
+    assert capsys.readouterr().err.endswith('ZeroDivisionError: a bug\n')
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(['--version'])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f'prefork {prefork.__version__}\n'
+
+
+def test_help_has_all_flags_in_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(['--help'])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    order = [
+        '--check',
+        'what is served:',
+        '--app',
+        'sockets:',
+        '--bind',
+        'processes:',
+        '--workers',
+        'logs:',
+        '--log-level',
+    ]
+    assert [text.index(part) for part in order] == sorted(text.index(part) for part in order)
+    assert '%(client_ip)s' in text
+
+
+def test_python_m_prefork() -> None:
+    done = serving.run('--version')
+    assert (done.returncode, done.stdout) == (0, f'prefork {prefork.__version__}\n')
+
+
+# --- options ----------------------------------------------------------------------------------------------------
+
+
+def test_a_flag_wins_over_the_file(write: Callable[[str], Path]) -> None:
+    write(SERVER + 'threads = 2\nworkers = 3\n')
+    made = settings_of('app.ini', '--threads', '5')
+    assert (made.threads, made.workers) == (5, 3)
+
+
+def test_variables_reach_the_server_section(write: Callable[[str], Path]) -> None:
+    write(SERVER + 'bind = 127.0.0.1:%(http_port)s\n')
+    assert str(settings_of('app.ini', 'http_port=81').bind[0]) == '127.0.0.1:81'
+
+
+def test_the_named_server_section(write: Callable[[str], Path]) -> None:
+    write(SERVER + 'threads = 2\n[server:other]\nuse = egg:prefork\nthreads = 3\n')
+    assert settings_of('app.ini', '--server-name', 'other').threads == 3
+
+
+def test_no_server_section_means_the_defaults(write: Callable[[str], Path]) -> None:
+    write(APP)
+    assert str(settings_of('app.ini').bind[0]) == '127.0.0.1:8080'
+
+
+def test_no_section_main_is_noticed(write: Callable[[str], Path]) -> None:
+    write('[server:other]\nuse = egg:prefork\nthreads = 3\n')
+    found = effective(IniSource('app.ini', None, {}), [])
+    assert found.settings.threads == 4
+    assert [near(notice) for notice in found.notices] == [
+        'app.ini has no [server:main]: the defaults are used; --server-name takes other'
+    ]
+
+
+OTHER_SERVERS = {
+    'waitress': (
+        'use = egg:waitress#main\nlisten = *:6543\nthreads = 8\nurl_scheme = https\nchannel_timeout = 9\n',
+        '0.0.0.0:6543',
+        'app.ini:2: [server:main] use = egg:waitress#main: prefork serves in its place; taken: listen, threads;'
+        ' ignored: url_scheme, channel_timeout',
+    ),
+    'Paste': (
+        'use = egg:Paste#http\nhost = 0.0.0.0\nport = 5000\n',
+        '0.0.0.0:5000',
+        'app.ini:2: [server:main] use = egg:Paste#http: prefork serves in its place; taken: host, port',
+    ),
+    'gunicorn': (
+        'use = egg:gunicorn\nworkers = 99\nbind = nonsense\n',
+        '127.0.0.1:8080',
+        'app.ini:2: [server:main] use = egg:gunicorn: prefork serves in its place; ignored: workers, bind',
+    ),
+    'a factory of its own': (
+        'paste.server_factory = mine:factory\nport = 81\n',
+        '127.0.0.1:81',
+        'app.ini:2: [server:main] paste.server_factory = mine:factory: prefork serves in its place; taken: port',
+    ),
+}
+
+
+@pytest.mark.parametrize(('section', 'bind', 'notice'), OTHER_SERVERS.values(), ids=OTHER_SERVERS)
+def test_sections_of_other_servers(section: str, bind: str, notice: str, write: Callable[[str], Path]) -> None:
+    write(f'[server:main]\n{section}')
+    found = effective(IniSource('app.ini', None, {}), [])
+    assert str(found.settings.bind[0]) == bind
+    assert [near(text) for text in found.notices] == [notice]
+    assert found.settings.use == 'egg:prefork'
+
+
+def test_a_section_of_another_server_can_be_claimed(write: Callable[[str], Path]) -> None:
+    write('[server:main]\nuse = egg:gunicorn\nworkers = 3\n')
+    assert settings_of('app.ini', '--use', 'egg:prefork').workers == 3
+
+
+def test_all_complaints_at_once(write: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
+    write(SERVER + 'threds = 2\nbacklog = 0\nbind = :1\nport = 80\n')
+    assert cli.main(['--check', 'app.ini', '--workers', 'many']) == 78
+    assert near(capsys.readouterr().err).splitlines() == [
+        "app.ini:3: [server:main] threds: no such option (did you mean 'threads'?)",
+        'app.ini:4: [server:main] backlog: 0 is below 1, the least there can be',
+        "command line: workers: 'many' is not a whole number",
+        'app.ini:6: [server:main] port: there is bind already; one of them is enough',
+    ]
+
+
+# --- --check ----------------------------------------------------------------------------------------------------
+
+LOGGING = """
+[loggers]
+keys = root
+[handlers]
+keys = file
+[formatters]
+keys =
+[logger_root]
+level = INFO
+handlers = file
+[handler_file]
+class = FileHandler
+args = ('%(here)s/%(name)s.log',)
+formatter =
+"""
+
+GOOD = {
+    'an ini file': (SERVER + APP, ['app.ini']),
+    'a callable': ('', ['plain:app']),
+    'an attribute of a class': ('', ['plain:Site.application']),
+    'a named application': ('[app:other]\npaste.app_factory = plain:factory\n', ['app.ini#other']),
+    'an application named by its server': (
+        SERVER + 'app = other\n[app:other]\npaste.app_factory = plain:factory\n',
+        ['app.ini'],
+    ),
+    'a post_fork': (SERVER + 'post_fork = plain:factory\n' + APP, ['app.ini']),
+}
+
+
+@pytest.mark.parametrize(('text', 'argv'), GOOD.values(), ids=GOOD)
+def test_check_passes(
+    text: str, argv: list[str], write: Callable[[str], Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    write(text)
+    assert cli.main(['--check', *argv]) == 0
+    assert capfd.readouterr() == ('', '')
+    assert 'plain' not in sys.modules, 'the application was imported by the process that checks'
+
+
+FAILING = {
+    'no such file': ('', ['ap.ini'], "ap.ini: there is no such file (did you mean 'app.ini'?)"),
+    'no such file, and no ini': (
+        '',
+        ['nothing.like.it'],
+        'nothing.like.it: there is no such file; a WSGI callable is named MODULE:CALLABLE',
+    ),
+    'no such server': (SERVER, ['app.ini', '--server-name=mian'], "there is no [server:mian] (did you mean 'main'?)"),
+    'no such application': (SERVER + APP, ['app.ini#mian'], 'mian'),
+    'not an ini file': ('words\n', ['app.ini'], 'app.ini:1: '),
+    'broken application': (
+        '[app:main]\npaste.app_factory = plain:broken_factory\n',
+        ['app.ini'],
+        ' [app:main] paste.app_factory: ValueError: no database\n',
+    ),
+    'exiting application': ('[app:main]\npaste.app_factory = plain:exiting_factory\n', ['app.ini'], 'SystemExit'),
+    'crashing application': ('[app:main]\npaste.app_factory = plain:crashing_factory\n', ['app.ini'], 'SIGKILL'),
+    'application that takes too long': (
+        '[app:main]\npaste.app_factory = plain:stuck_factory\n',
+        ['app.ini', '--load-timeout', '0.1'],
+        'not loaded within load_timeout = 0.1 s',
+    ),
+    'no such module': ('', ['plian:app'], "there is no module 'plian' (did you mean 'plain'?)"),
+    'no such package': ('', ['json.decode:app'], "there is no module 'json.decode' (did you mean 'decoder'?)"),
+    'no such callable': ('', ['plain:ap'], "plain has no 'ap' (did you mean 'app'?)"),
+    'not a callable': ('', ['plain:answer'], 'plain.answer is int, which is not callable'),
+    'no such post_fork': (SERVER + 'post_fork = plain:nothing\n' + APP, ['app.ini'], "plain has no 'nothing'"),
+    'no such certificate': (SERVER + 'ssl_cert_file = no.pem\nssl_key_file = no.key\n' + APP, ['app.ini'], 'no.pem'),
+    'certificate that is none': (
+        SERVER + 'ssl_cert_file = plain.py\nssl_key_file = plain.py\n' + APP,
+        ['app.ini'],
+        'ssl_cert_file, ssl_key_file: plain.py, plain.py: ',
+    ),
+    'logging of an unknown class': (
+        LOGGING.replace('FileHandler', 'Nothing'),
+        ['app.ini', 'name=x'],
+        'app.ini: [loggers]',
+    ),
+}
+
+
+@pytest.mark.parametrize(('text', 'argv', 'complaint'), FAILING.values(), ids=FAILING)
+def test_check_fails(
+    text: str, argv: list[str], complaint: str, write: Callable[[str], Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    write(text)
+    assert cli.main(['--check', *argv]) == 78
+    output, errors = capfd.readouterr()
+    assert output == ''
+    assert complaint in near(errors)
+    assert 'Traceback' not in errors
+
+
+def test_check_has_the_traceback_for_those_who_debug(
+    write: Callable[[str], Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    write('[app:main]\npaste.app_factory = plain:broken_factory\n')
+    assert cli.main(['--check', 'app.ini', '--log-level', 'debug']) == 78
+    errors = capfd.readouterr().err
+    assert errors.startswith('Traceback')
+    assert 'in broken_factory' in errors
+
+
+def test_check_as_a_command(write: Callable[[str], Path], folder: Path) -> None:
+    write(SERVER + '[app:main]\npaste.app_factory = nothing:at_all\n')
+    done = serving.run('--check', 'app.ini', cwd=folder)
+    assert done.returncode == 78
+    assert near(done.stderr).startswith('app.ini:4: [app:main] ')
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_logging_is_configured_before_the_application_is_loaded(write: Callable[[str], Path], folder: Path) -> None:
+    write(LOGGING + '[app:main]\npaste.app_factory = plain:logging_factory\n')
+    assert cli.main(['--check', 'app.ini', 'name=50%']) == 0
+    assert (folder / '50%.log').read_text() == 'hello from the application\n'
+
+
+def test_a_failing_import_keeps_its_cause(folder: Path) -> None:
+    (folder / 'halfway.py').write_text('import no_such_module_at_all\n')
+    with pytest.raises(ConfigError, match='importing halfway failed: ModuleNotFoundError: No module named') as caught:
+        import_object('halfway:app')
+    assert isinstance(caught.value.__cause__, ModuleNotFoundError)
+
+
+# --- --print-config ---------------------------------------------------------------------------------------------
+
+
+def test_print_config_says_where_each_option_came_from(
+    write: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(SERVER + 'host = localhost\nport = 81\naccess_log_format = %%(status_code)s %%(host)s\n')
+    assert cli.main(['--print-config', 'app.ini', '--threads', '7']) == 0
+    lines = near(capsys.readouterr().out).splitlines()
+    assert lines[:4] == ['[server:main]', '# app.ini:2', 'use = egg:prefork', '# default']
+    origins = dict(zip(lines[2::2], lines[1::2], strict=True))
+    assert origins['bind = localhost:81'] == '# app.ini:3, app.ini:4'
+    assert origins['threads = 7'] == '# --threads'
+    assert origins['access_log_format = %%(status_code)s %%(host)s'] == '# app.ini:5'
+    assert origins['backlog = 1024'] == '# default'
+
+
+def test_what_print_config_prints_means_the_same(
+    write: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write('[server:main]\nuse = egg:waitress\nlisten = :81\nfoo = bar\n')
+    flags = ['--access-log-format', '%(host)s', '--max-body', '5M', '--ssl-ciphers', 'HIGH']
+    assert cli.main(['--print-config', 'app.ini', *flags]) == 0
+    printed = capsys.readouterr().out
+    assert near(printed).startswith('# app.ini:2: [server:main] use = egg:waitress: prefork serves in its place;')
+    before = settings_of('app.ini', *flags)
+    write(printed)
+    assert settings_of('app.ini').lines() == before.lines()
+
+
+# --- serving ----------------------------------------------------------------------------------------------------
+
+
+ENDS = {
+    'an address of another machine': (['--bind', '192.0.2.1:0', 'plain:app'], 69, 'cannot listen on 192.0.2.1:0'),
+    'no such application': (['--bind', '127.0.0.1:0', 'plain:ap'], 78, "plain has no 'ap' (did you mean 'app'?)"),
+    'no such file': (['nothing.ini'], 78, 'nothing.ini: there is no such file'),
+}
+
+
+@pytest.mark.parametrize(('argv', 'status', 'complaint'), ENDS.values(), ids=ENDS)
+def test_a_start_that_fails(argv: list[str], status: int, complaint: str, folder: Path) -> None:
+    done = serving.run(*argv, cwd=folder)
+    assert done.returncode == status
+    assert complaint in done.stderr
+
+
+def test_a_callable_is_served_from_the_current_directory(folder: Path) -> None:
+    argv = ['plain:Site.application', '--bind', '127.0.0.1:0', '--workers', '1']
+    console_script = (sys.executable, '-P', '-m', 'prefork')  # -P: the current directory isn't on the path by itself
+    with (
+        serving.serve(*argv, cwd=folder, command=console_script) as server,
+        urllib.request.urlopen(server.url, timeout=10) as response,
+    ):
+        assert response.read() == b'plain'
+
+
+def test_the_command_line_is_not_read_by_the_application(folder: Path) -> None:
+    """Keystone's configuration does, and knows none of our flags."""
+    with (
+        serving.serve('plain:words', '--bind', '127.0.0.1:0', '--workers', '1', cwd=folder) as server,
+        urllib.request.urlopen(server.url, timeout=10) as response,
+    ):
+        assert response.read() == b''
+
+
+def test_a_reload_reads_the_file_again_with_the_flags_on_top(write: Callable[[str], Path], folder: Path) -> None:
+    text = SERVER + 'bind = 127.0.0.1:1\nworkers = 1\n[app:main]\nuse = egg:prefork\ngreeting = first\n'
+    write(text)
+
+    def page() -> str:
+        with urllib.request.urlopen(server.url, timeout=10) as response:
+            return str(response.read())
+
+    with serving.serve('app.ini', '--bind', '127.0.0.1:0', cwd=folder) as server:
+        assert 'first' in page()
+        write(text.replace('first', 'second').replace('workers = 1', 'workers = 2'))
+        server.send_signal(signal.SIGHUP)
+        assert server.stderr.wait_for(r'generation 2: loaded, (\d+) workers')[1] == '2'
+        assert 'second' in page()
+        write(text.replace('workers', 'wrokers'))
+        server.send_signal(signal.SIGHUP)
+        server.stderr.wait_for(r"app\.ini:4: \[server:main\] wrokers: no such option \(did you mean 'workers'\?\)")
+        assert 'second' in page()
+
+
+# --- pserve -----------------------------------------------------------------------------------------------------
+
+
+def test_pserve_runs_this_server(write: Callable[[str], Path], folder: Path) -> None:
+    write(SERVER + 'bind = 127.0.0.1:0\nworkers = 1\n' + APP)
+    pserve = (sys.executable, '-m', 'pyramid.scripts.pserve')
+    env = {'PYTHONPATH': os.pathsep.join([str(ROOT), str(folder)])}
+    with (
+        serving.serve('app.ini', cwd=folder, command=pserve, env=env) as server,
+        urllib.request.urlopen(server.url, timeout=10) as response,
+    ):
+        assert response.read() == b'plain'
+
+
+def test_options_of_pserve_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    def app(environ: object, start_response: object) -> list[bytes]:
+        raise AssertionError('not called')
+
+    with pytest.raises(SystemExit) as caught:
+        cli.run_paste_server(app, {'__file__': 'app.ini', 'here': os.curdir}, thread='2')
+    assert caught.value.code == 78
+    assert capsys.readouterr().err == "app.ini: [server] thread: no such option (did you mean 'threads'?)\n"
