@@ -68,7 +68,7 @@ class ChunkedBody:
     def _line(self, position: int) -> tuple[bytes, int] | None:
         end = self._buffer.find(b'\r\n', position)
         if end < 0:
-            if len(self._buffer) - position > _MAX_LINE:
+            if len(self._buffer) - position > _MAX_LINE + 1:  # the CR of its end may have come
                 raise ProtocolError('a line of the chunked body is too long')
             if grammar.BARE_LF.search(self._buffer, position) or grammar.BARE_CR.search(self._buffer, position):
                 raise ProtocolError('a line of the chunked body must end with CR and LF')

@@ -1,6 +1,7 @@
 """The grammar of RFC 9110, 9112 and 3986 that prefork holds clients and applications to, as named regexes.
 
-Each is used with ``fullmatch``.  None can take more than linear time: no part may match what its neighbour matches.
+Most are used with ``fullmatch``, and say so where they aren't.  None can take more than linear time: no part may match
+what its neighbour matches.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 # RFC 9110 5.6.2: token.  Methods and field names are tokens.
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 TOKEN = re.compile(_TOKEN)
+METHOD = re.compile(_TOKEN.encode())  # with match: what follows may still be on its way
 
 # RFC 9112 3: request-line = method SP request-target SP HTTP-version, with exactly one blank between the parts.
 # The target is visible ASCII without "#": a fragment never travels (RFC 9110 7.1), and a raw byte above 127 isn't
@@ -22,11 +24,14 @@ FIELD_LINE = re.compile(rf'({_TOKEN}):([\t -~\x80-\xff]*)'.encode('latin-1'))
 
 # RFC 9110 7.2, RFC 3986 3.2.2 and 3.2.3: Host = uri-host [ ":" port ].
 _REG_NAME = r"(?:[0-9A-Za-z\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*"
-_IP_LITERAL = r"\[(?:[0-9A-Fa-f:.]+|v[0-9A-Fa-f]+\.[0-9A-Za-z\-._~!$&'()*+,;=:]+)\]"
+# Of IPv6address the shape is checked, not on which side of "::" how many groups stand.
+_IPV6 = r'(?:[0-9A-Fa-f]{0,4}:){2,8}(?:[0-9A-Fa-f]{0,4}|[0-9]{1,3}(?:\.[0-9]{1,3}){3})'
+_IP_LITERAL = rf"\[(?:{_IPV6}|v[0-9A-Fa-f]+\.[0-9A-Za-z\-._~!$&'()*+,;=:]+)\]"
 HOST = re.compile(rf'(?:{_IP_LITERAL}|{_REG_NAME})(?::[0-9]*)?')
 
-# RFC 9112 3.2.2: absolute-form, of the schemes that a request to an origin server can have.
-ABSOLUTE_FORM = re.compile(r'[Hh][Tt][Tt][Pp][Ss]?://([^/?]+)([^?]*)(?:\?(.*))?')
+# RFC 9112 3.2.2: absolute-form, of the schemes that a request to an origin server can have.  A host is needed: one
+# without, as in "http://:80/", must be rejected (RFC 9110 4.2.1).
+ABSOLUTE_FORM = re.compile(r'[Hh][Tt][Tt][Pp][Ss]?://([^/?:][^/?]*)((?:/[^?]*)?)(?:\?(.*))?')
 
 # RFC 9110 8.6: Content-Length = 1*DIGIT.  Eighteen digits are an exabyte: more is nonsense, not a length.
 CONTENT_LENGTH = re.compile(r'[0-9]{1,18}')
@@ -40,9 +45,13 @@ STATUS = re.compile(r'[2-9][0-9][0-9] [ -~\x80-\xff]*')
 # What an application may put into a field value; the same rule as for clients, on str.
 FIELD_VALUE = re.compile(r'[\t -~\x80-\xff]*')
 
+# With sub.
 PERCENT_ENCODED = re.compile(rb'%([0-9A-Fa-f]{2})')
 
-# Line ends that aren't CRLF.  Both are refused at once, while the head still arrives, so that nobody waits for the
-# end of a head that can't come (RFC 9112 2.2 lets a recipient take a bare LF; smuggling lives on that).
+# With sub.  RFC 9112 2.2: empty lines before a request line are skipped.
+EMPTY_LINES = re.compile(rb'\A(?:\r\n)+')
+
+# With search: line ends that aren't CRLF.  Both are refused at once, while the head still arrives, so that nobody waits
+# for the end of a head that can't come (RFC 9112 2.2 lets a recipient take a bare LF; smuggling lives on that).
 BARE_LF = re.compile(rb'(?<!\r)\n')
 BARE_CR = re.compile(rb'\r(?=[^\n])')

@@ -18,6 +18,8 @@ END = b'\r\n\r\n'
 _MEMORY = 2048
 _MEMORABLE = 512
 
+_MAX_METHOD = 64
+
 _UNREPEATABLE = frozenset(('HTTP_HOST', 'CONTENT_LENGTH', 'CONTENT_TYPE'))
 
 
@@ -66,43 +68,54 @@ class HeadParser:
             if key in environ:
                 value = _repeated(key, environ[key], value)
             environ[key] = value
-        if authority is not None and 'HTTP_HOST' in environ:
-            environ['HTTP_HOST'] = authority  # RFC 9112 3.2.2: the target's host wins
-        elif minor and 'HTTP_HOST' not in environ:
+        if minor and 'HTTP_HOST' not in environ:
             raise ProtocolError('HTTP/1.1 needs a Host field')  # RFC 9112 3.2
+        if authority is not None:
+            environ['HTTP_HOST'] = authority  # RFC 9112 3.2.2: the target's host wins
         return minor, *_framing(minor, environ)
 
     def check_partial(self, data: bytes, start: int) -> None:
         """Refuse what can't become a head any more, so that a client is told at once.
 
-        ``data`` is what has come so far, without an empty line; it was checked already up to ``start``.
+        ``data`` is what has come so far, without an empty line; it was checked already up to ``start``.  Nothing is
+        refused here that ``parse`` would take when the rest has come.
         """
         since = max(start - 1, 0)
         if grammar.BARE_LF.search(data, since) or grammar.BARE_CR.search(data, since):
             raise ProtocolError('a line must end with CR and LF')
         first = data.find(b'\r\n')
         if first < 0:
-            # The method and the version stand on this line too: 64 bytes for them, as the target alone is limited.
-            if len(data) > self.max_url_len + 64:
-                raise ProtocolError('the request target is too long', 414)
-            method, blank, _ = data.partition(b' ')
-            if data and not grammar.TOKEN.fullmatch(method.decode('latin-1') or ' '):
-                raise ProtocolError('this is not an HTTP request')
-            if not blank and len(method) > 64:
-                raise ProtocolError('the method is too long', 501)
+            line = data.removesuffix(b'\r')
+            if line:
+                self._check_start(line)
             return
-        if len(data) - data.rfind(b'\r\n') - 2 > self.max_header_line:
-            raise ProtocolError('a header line is too long', 431)
-        if len(data) > self.max_head:
+        if first + 2 > start and data[:first] not in self._lines:
+            self._request_line(data[:first])
+        # Up to three bytes of what ends the head may have come with it, and one of what ends a line.
+        if len(data) - 3 > self.max_head:
             raise ProtocolError('the head is too large', 431)
+        if len(data) - data.rfind(b'\r\n') - 2 > self.max_header_line + 1:
+            raise ProtocolError('a header line is too long', 431)
+
+    def _check_start(self, line: bytes) -> None:
+        """Refuse, in the order in which it arrives, what can't be a request line or the beginning of one."""
+        method = grammar.METHOD.match(line)
+        end = method.end() if method else 0
+        if end > _MAX_METHOD:
+            raise ProtocolError('the method is too long', 501)  # RFC 9112 3
+        if line[end : end + 1] not in (b'', b' ') or not end:
+            raise ProtocolError('this is not an HTTP request')
+        if len(line) - end > self.max_url_len + len('  HTTP/1.1'):
+            raise ProtocolError('the request target is too long', 414)
 
     def _request_line(self, line: bytes) -> tuple[int, str | None, dict[str, str]]:
         match = grammar.REQUEST_LINE.fullmatch(line)
         if match is None:
-            if len(line) > self.max_url_len + 64:
-                raise ProtocolError('the request target is too long', 414)
+            self._check_start(line)
             raise ProtocolError('the request line is malformed')
         method, target, major, minor = match.groups()
+        if len(method) > _MAX_METHOD:
+            raise ProtocolError('the method is too long', 501)
         if len(target) > self.max_url_len:
             raise ProtocolError('the request target is too long', 414)
         if major != b'1':

@@ -130,7 +130,7 @@ def check_headers(status: object, headers: object) -> None:
 
 def error_page(status: str, reason: str) -> tuple[bytes, list[tuple[str, str]]]:
     """A short plain body for a response of our own, and its fields."""
-    body = f'{status}\n\n{reason}\n'.encode('latin-1', 'replace') if reason else f'{status}\n'.encode()
+    body = f'{status}\n\n{reason}\n'.encode() if reason else f'{status}\n'.encode()
     return body, [('Content-Type', 'text/plain; charset=utf-8'), ('Content-Length', str(len(body)))]
 
 
@@ -163,7 +163,7 @@ def _status_line(status: str) -> tuple[bytes, int]:
     return known
 
 
-def _field_line(field: tuple[str, str]) -> tuple[bytes, int]:
+def _field_line(field: object) -> tuple[bytes, int]:
     if not isinstance(field, tuple) or len(field) != 2:
         raise ApplicationError(f'a response header must be a tuple of name and value, not {field!r}')
     name, value = field
