@@ -16,11 +16,16 @@ METHOD = re.compile(_TOKEN.encode())  # with match: what follows may still be on
 # RFC 9112 3: request-line = method SP request-target SP HTTP-version, with exactly one blank between the parts.
 # The target is visible ASCII without "#": a fragment never travels (RFC 9110 7.1), and a raw byte above 127 isn't
 # a URI.  Some characters that RFC 3986 wants encoded ("|", "^", quotes) are sent by real clients and harm nobody.
-REQUEST_LINE = re.compile(rf'({_TOKEN}) ([!-"$-~]+) HTTP/([0-9])\.([0-9])'.encode())
+_TARGET = r'[!-"$-~]+'
+TARGET = re.compile(_TARGET.encode())
+REQUEST_LINE = re.compile(rf'({_TOKEN}) ({_TARGET}) HTTP/([0-9])\.([0-9])'.encode())
 
 # RFC 9112 5: field-line = field-name ":" OWS field-value OWS.  No blank before the colon, and a value has no
 # controls but HTAB (RFC 9110 5.5), so that a bare CR, a bare LF, NUL and a folded line all fail here.
-FIELD_LINE = re.compile(rf'({_TOKEN}):([\t -~\x80-\xff]*)'.encode('latin-1'))
+_VALUE = r'[\t -~\x80-\xff]*'
+FIELD_NAME = re.compile(_TOKEN.encode())
+FIELD_VALUE = re.compile(_VALUE.encode('latin-1'))
+FIELD_LINE = re.compile(rf'{_TOKEN}:{_VALUE}'.encode('latin-1'))
 
 # RFC 9110 7.2, RFC 3986 3.2.2 and 3.2.3: Host = uri-host [ ":" port ].
 _REG_NAME = r"(?:[0-9A-Za-z\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*"
@@ -43,7 +48,7 @@ CHUNK_LINE = re.compile(rb'([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t -~\x80-\xff]*)?')
 STATUS = re.compile(r'[2-9][0-9][0-9] [ -~\x80-\xff]*')
 
 # What an application may put into a field value; the same rule as for clients, on str.
-FIELD_VALUE = re.compile(r'[\t -~\x80-\xff]*')
+FIELD_TEXT = re.compile(_VALUE)
 
 # With sub.
 PERCENT_ENCODED = re.compile(rb'%([0-9A-Fa-f]{2})')

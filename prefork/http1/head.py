@@ -19,6 +19,7 @@ _MEMORY = 2048
 _MEMORABLE = 512
 
 _MAX_METHOD = 64
+_VERSIONS = {b'HTTP/1.1': (1, 'HTTP/1.1'), b'HTTP/1.0': (0, 'HTTP/1.0')}
 
 _UNREPEATABLE = frozenset(('HTTP_HOST', 'CONTENT_LENGTH', 'CONTENT_TYPE'))
 
@@ -30,7 +31,7 @@ class HeadParser:
     The same lines come again and again, so each is validated once and then found in a bounded dict by its bytes.
     """
 
-    __slots__ = ('_fields', '_lines', 'max_head', 'max_header_line', 'max_headers', 'max_url_len')
+    __slots__ = ('_fields', '_lines', '_methods', '_names', 'max_head', 'max_header_line', 'max_headers', 'max_url_len')
 
     def __init__(self, max_header_line: int, max_headers: int, max_head: int, max_url_len: int) -> None:
         self.max_header_line = max_header_line
@@ -39,6 +40,9 @@ class HeadParser:
         self.max_url_len = max_url_len
         self._lines: dict[bytes, tuple[int, str | None, dict[str, str]]] = {}
         self._fields: dict[bytes, tuple[str | None, str]] = {}
+        # The parts of lines that are new every time.  Both are few; what is too much isn't remembered.
+        self._methods: dict[bytes, str] = {}
+        self._names: dict[bytes, str | None] = {}
 
     def parse(self, head: bytes, environ: dict[str, Any]) -> tuple[int, bool, int, bool]:
         """Read ``head``, which ends before its empty line, into ``environ`` (RFC 3875 names, values as latin-1).
@@ -109,6 +113,33 @@ class HeadParser:
             raise ProtocolError('the request target is too long', 414)
 
     def _request_line(self, line: bytes) -> tuple[int, str | None, dict[str, str]]:
+        """Read a request line that isn't remembered.  Browsers send new ones all the time: this is the hot path too."""
+        try:
+            method, target, version = line.split(b' ')
+            verb, (minor, protocol) = self._methods[method], _VERSIONS[version]
+        except (KeyError, ValueError):
+            verb, target, minor, protocol = self._unusual_line(line)
+        if len(target) > self.max_url_len:
+            raise ProtocolError('the request target is too long', 414)
+        if not grammar.TARGET.fullmatch(target):
+            self._check_start(line)
+            raise ProtocolError('the request line is malformed')
+        authority, path, query = _split_target(verb, target)
+        variables = {
+            'REQUEST_METHOD': verb,
+            'REQUEST_URI': target.decode('ascii'),
+            'PATH_INFO': _unquote(path) if b'%' in path else path.decode('ascii'),
+            'QUERY_STRING': query.decode('ascii'),
+            'SERVER_PROTOCOL': protocol,
+        }
+        if len(line) <= _MEMORABLE:
+            if len(self._lines) >= _MEMORY:
+                self._lines.clear()
+            self._lines[line] = minor, authority, variables
+        return minor, authority, variables
+
+    def _unusual_line(self, line: bytes) -> tuple[str, bytes, int, str]:
+        """The method, target and version of a line whose method or version isn't known yet, or that is malformed."""
         match = grammar.REQUEST_LINE.fullmatch(line)
         if match is None:
             self._check_start(line)
@@ -120,37 +151,26 @@ class HeadParser:
             raise ProtocolError('the request target is too long', 414)
         if major != b'1':
             raise ProtocolError('only HTTP/1.0 and HTTP/1.1 are served', 505)
+        verb = method.decode('ascii')
+        if len(self._methods) < _MEMORY:
+            self._methods[method] = verb
         # RFC 9110 2.5: a minor version above ours is answered as the highest that we speak.
-        version = 0 if minor == b'0' else 1
-        authority, path, query = _split_target(method, target)
-        variables = {
-            'REQUEST_METHOD': method.decode('ascii'),
-            'REQUEST_URI': target.decode('ascii'),
-            'PATH_INFO': _unquote(path),
-            'QUERY_STRING': query.decode('ascii'),
-            'SERVER_PROTOCOL': f'HTTP/1.{version}',
-        }
-        if len(line) <= _MEMORABLE:
-            if len(self._lines) >= _MEMORY:
-                self._lines.clear()
-            self._lines[line] = version, authority, variables
-        return version, authority, variables
+        return verb, target, *_VERSIONS[b'HTTP/1.0' if minor == b'0' else b'HTTP/1.1']
 
     def _field_line(self, line: bytes) -> tuple[str | None, str]:
         if len(line) > self.max_header_line:
             raise ProtocolError('a header line is too long', 431)
-        match = grammar.FIELD_LINE.fullmatch(line)
-        if match is None:
+        name, colon, raw = line.partition(b':')
+        try:
+            key = self._names[name]
+        except KeyError:
+            key = self._variable(name)
+        if not colon or not grammar.FIELD_VALUE.fullmatch(raw):
             raise ProtocolError('a header line is malformed')
-        name, value = match[1].decode('ascii'), match[2].strip(b' \t').decode('latin-1')
-        key: str | None = name.upper().replace('-', '_')
-        if '_' in name:
-            key = None  # "X_Y" and "X-Y" would be one variable: a way past a proxy's checks
-        elif key not in ('CONTENT_LENGTH', 'CONTENT_TYPE'):
-            key = f'HTTP_{key}'
-            if key == 'HTTP_HOST' and not grammar.HOST.fullmatch(value):
-                raise ProtocolError('the Host field is malformed')
-        elif key == 'CONTENT_LENGTH' and not grammar.CONTENT_LENGTH.fullmatch(value):
+        value = raw.strip(b' \t').decode('latin-1')
+        if key == 'HTTP_HOST' and not grammar.HOST.fullmatch(value):
+            raise ProtocolError('the Host field is malformed')
+        if key == 'CONTENT_LENGTH' and not grammar.CONTENT_LENGTH.fullmatch(value):
             raise ProtocolError('the Content-Length field is malformed')
         if len(line) <= _MEMORABLE:
             if len(self._fields) >= _MEMORY:
@@ -158,16 +178,29 @@ class HeadParser:
             self._fields[line] = key, value
         return key, value
 
+    def _variable(self, name: bytes) -> str | None:
+        """RFC 3875 4.1.18: the variable that a field of this name becomes; None for a field that is dropped."""
+        if not grammar.FIELD_NAME.fullmatch(name):
+            raise ProtocolError('a header line is malformed')
+        key: str | None = None
+        if b'_' not in name:  # "X_Y" and "X-Y" would be one variable: a way past a proxy's checks
+            key = name.decode('ascii').upper().replace('-', '_')
+            if key not in ('CONTENT_LENGTH', 'CONTENT_TYPE'):
+                key = f'HTTP_{key}'
+        if len(name) <= _MEMORABLE and len(self._names) < _MEMORY:
+            self._names[name] = key
+        return key
 
-def _split_target(method: bytes, target: bytes) -> tuple[str | None, bytes, bytes]:
+
+def _split_target(method: str, target: bytes) -> tuple[str | None, bytes, bytes]:
     """RFC 9112 3.2: the authority (None but in absolute form), the raw path and the raw query of a target."""
-    if method == b'CONNECT':
+    if method == 'CONNECT':
         raise ProtocolError('CONNECT is for proxies', 501)
     if target.startswith(b'/'):
         path, _, query = target.partition(b'?')
         return None, path, query
     if target == b'*':
-        if method != b'OPTIONS':
+        if method != 'OPTIONS':
             raise ProtocolError('the target * is for OPTIONS')
         return None, target, b''
     match = grammar.ABSOLUTE_FORM.fullmatch(target.decode('ascii'))
@@ -179,9 +212,7 @@ def _split_target(method: bytes, target: bytes) -> tuple[str | None, bytes, byte
 
 def _unquote(path: bytes) -> str:
     """PEP 3333: the path percent-decoded, its bytes as code points."""
-    if b'%' in path:
-        path = grammar.PERCENT_ENCODED.sub(lambda match: bytes((int(match[1], 16),)), path)
-    return path.decode('latin-1')
+    return grammar.PERCENT_ENCODED.sub(lambda match: bytes((int(match[1], 16),)), path).decode('latin-1')
 
 
 def _repeated(key: str, first: str, second: str) -> str:

@@ -172,7 +172,7 @@ def _field_line(field: object) -> tuple[bytes, int]:
     lower = name.lower()
     if not grammar.TOKEN.fullmatch(name):
         raise ApplicationError(f'the response header name {name!r} is not a token')
-    if not grammar.FIELD_VALUE.fullmatch(value):
+    if not grammar.FIELD_TEXT.fullmatch(value):
         raise ApplicationError(f'the value of the response header {name} has characters that no header may have')
     if lower in _HOP_BY_HOP:
         raise ApplicationError(f'{name} is between the server and the client; an application may not set it')

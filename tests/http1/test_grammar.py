@@ -32,6 +32,8 @@ HOSTILE: dict[str, tuple[list[str], list[str], list[str]]] = {
         _repeat('a', ' ', '/', '1', ' /', ' HTTP/', ' HTTP/1.1', 'H T'),
         ['', ' ', ' HTTP/1.', ' HTTP/1.1 ', '\0', '\n'],
     ),
+    'TARGET': ([''], _repeat('a', '/', '%41', '?'), ['', ' ', '#', '\n']),
+    'FIELD_NAME': ([''], _repeat('a', '!a'), ['', ' ', ':', '\n']),
     'FIELD_LINE': (['', 'A:', 'A: ', 'A:b'], _repeat('a', ' ', '\t ', ':', 'a:'), ['', ' ', ':', '\0', '\n']),
     'HOST': (
         ['', '[', '[v', '[v1.', '[::', 'a:', '%'],
@@ -47,6 +49,7 @@ HOSTILE: dict[str, tuple[list[str], list[str], list[str]]] = {
     'CHUNK_LINE': (['', '1', '1;', '1 ;'], _repeat('1', ' ', ' \t', ';', ' ;', 'a=b;', '"'), ['', ';', '\0', '\n']),
     'STATUS': (['', '200', '200 '], _repeat('2', ' ', 'a', ' a'), ['', '\0', '\n']),
     'FIELD_VALUE': ([''], _repeat('a', ' ', '\t', 'a '), ['', '\0', '\n']),
+    'FIELD_TEXT': ([''], _repeat('a', ' ', '\t', 'a '), ['', '\0', '\n']),
     'PERCENT_ENCODED': ([''], _repeat('%', '%4', '%41', '%%41', 'a'), ['', '%', '%4']),
     'EMPTY_LINES': (['', 'a'], _repeat('\r\n', '\r', '\n', '\n\r', 'a'), ['', '\r', 'a']),
     'BARE_LF': (['', '\r'], _repeat('\r\n', '\r', 'a'), ['', '\r\n', 'a']),
