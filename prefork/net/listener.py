@@ -1,0 +1,210 @@
+"""Listening sockets: opened or adopted once, in the master, and inherited by everybody else."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+
+from prefork.errors import EX_NOPERM, BindError
+from prefork.settings import Address
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import ssl
+
+    from prefork.settings import Settings
+
+
+class Listener:
+    """A listening socket, non-blocking and close-on-exec.
+
+    ``address`` is what was bound, with the real port; ``tls`` says whether TLS is spoken on it.
+    """
+
+    __slots__ = ('_inode', 'address', 'adopted', 'socket', 'tls')
+
+    def __init__(self, sock: socket.socket, address: Address, settings: Settings, *, adopted: bool = False) -> None:
+        self.socket = sock
+        self.address = address
+        self.adopted = adopted
+        """Whether somebody else made the socket, and may still have it."""
+        self.tls = bool(settings.ssl_cert_file)
+        self._inode = _inode(address.host) if address.scheme == 'unix' and not adopted else None
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def duplicate(self) -> Listener:
+        """Another descriptor of the same socket, with an owner of its own."""
+        copy = object.__new__(Listener)
+        copy.socket = self.socket.dup()
+        copy.address, copy.adopted, copy.tls, copy._inode = self.address, self.adopted, self.tls, self._inode
+        return copy
+
+    def adjust(self, settings: Settings) -> None:
+        """Apply the options of a later configuration to the same socket."""
+        self.tls = bool(settings.ssl_cert_file)
+        _set_options(self.socket, settings)
+        if not self.adopted:
+            self.socket.listen(settings.backlog)
+
+    def unlink(self) -> None:
+        """Remove a unix socket's path, if it is still this one's: nobody new will find it, but it goes on working."""
+        if self._inode is None or _inode(self.address.host) != self._inode:
+            return
+        try:
+            os.unlink(self.address.host)
+        except OSError:
+            pass  # its folder isn't ours to write any more; the next to bind will find it stale
+
+    def close(self) -> None:
+        """Close this process's copy."""
+        self.socket.close()
+
+    def __str__(self) -> str:
+        """What a client would be told to use."""
+        if self.address.scheme == 'unix':
+            return str(self.address)
+        return f'{"https" if self.tls else "http"}://{self.address}'
+
+
+def open_listener(address: Address, settings: Settings) -> Listener:
+    """Bind and listen.  Raises BindError, with the OSError as its cause.
+
+    What is accepted inherits SO_KEEPALIVE, TCP_KEEPIDLE and TCP_NODELAY from the listener, on Linux and the BSDs.
+    """
+    openers = {'tcp': _open_tcp, 'unix': _open_unix, 'fd': _adopt}
+    try:
+        return openers[address.scheme](address, settings)
+    except OSError as error:
+        failure = BindError(f'cannot listen on {address}: {error.strerror or error}')
+        if isinstance(error, PermissionError):
+            failure.exit_status = EX_NOPERM
+        raise failure from error
+
+
+def wrap(listener: Listener, context: ssl.SSLContext) -> None:
+    """Speak TLS on what is accepted from now on, in this process.  The loop makes the handshakes."""
+    listener.socket = context.wrap_socket(listener.socket, server_side=True, do_handshake_on_connect=False)
+
+
+# --- TCP --------------------------------------------------------------------------------------------------------
+
+
+def _open_tcp(address: Address, settings: Settings) -> Listener:
+    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, protocol, _, endpoint = found[0]
+    sock = socket.socket(family, socket.SOCK_STREAM, protocol)
+    try:
+        # Connections of a predecessor in TIME_WAIT must not keep us from binding.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _set_options(sock, settings)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # [::] and 0.0.0.0 are two listeners
+        sock.bind(endpoint)
+        return _listening(sock, settings)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _listening(sock: socket.socket, settings: Settings) -> Listener:
+    sock.setblocking(False)
+    sock.listen(settings.backlog)
+    return Listener(sock, _bound_address(sock), settings)
+
+
+def _set_options(sock: socket.socket, settings: Settings) -> None:
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name in ('TCP_KEEPIDLE', 'TCP_KEEPALIVE'):  # the same thing on Linux and on macOS
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), settings.tcp_keepidle)
+            break
+    # A response is sent whole or in large pieces; Nagle's algorithm would only hold back the last one.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+# --- unix -------------------------------------------------------------------------------------------------------
+
+
+def _open_unix(address: Address, settings: Settings) -> Listener:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if address.host.startswith('@'):
+            sock.bind('\0' + address.host[1:])  # unix(7): an abstract name, without a file
+        else:
+            _bind_path(sock, address.host, settings.socket_mode)
+        return _listening(sock, settings)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _bind_path(sock: socket.socket, path: str, mode: int) -> None:
+    previous = os.umask(~mode & 0o777)  # unlike a chmod afterwards, this leaves no moment with another mode
+    try:
+        try:
+            sock.bind(path)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            _remove_stale(path)
+            sock.bind(path)
+    finally:
+        os.umask(previous)
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket that nobody listens on.  Raises OSError where it isn't one."""
+    if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        raise OSError(errno.EEXIST, 'there is a file of that name that is no socket')
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+        except BlockingIOError:
+            pass  # its backlog is full: somebody listens
+    raise OSError(errno.EADDRINUSE, 'another process listens on it')
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+# --- inherited --------------------------------------------------------------------------------------------------
+
+
+def _adopt(address: Address, settings: Settings) -> Listener:
+    sock = socket.socket(fileno=address.port)
+    try:
+        if sock.type != socket.SOCK_STREAM:
+            raise OSError(errno.EPROTOTYPE, 'it is not a stream socket')
+        sock.set_inheritable(False)
+        sock.setblocking(False)
+        _set_options(sock, settings)
+        # Whoever listens already chose the backlog, and may not allow us to change it.
+        if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            sock.listen(settings.backlog)
+        return Listener(sock, _bound_address(sock), settings, adopted=True)
+    except BaseException:
+        sock.detach()  # what we can't use isn't ours to close
+        raise
+
+
+def _bound_address(sock: socket.socket) -> Address:
+    name = sock.getsockname()
+    if sock.family == socket.AF_UNIX:
+        path = os.fsdecode(name)
+        return Address('unix', '@' + path[1:] if path.startswith('\0') else path, 0)
+    return Address('tcp', name[0], name[1])
