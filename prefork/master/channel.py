@@ -1,0 +1,198 @@
+"""Messages with descriptors between the master and one mold or worker, over a unix socket pair.
+
+A message is a line of JSON: its kind, how many descriptors belong to it, and its body.  The descriptors travel beside
+the first byte of their line (unix(7), SCM_RIGHTS) and are dealt out in the order in which they came, so that it makes
+no difference how the stream is cut.  Nothing here blocks but :meth:`Channel.wait` and :meth:`Channel.finish`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import time
+from array import array
+from collections import deque
+
+from prefork.errors import ChannelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+LIMIT = 1 << 20
+"""The longest message.  What is longer wasn't sent by us."""
+
+_BLOCK = 1 << 16
+_MOST_DESCRIPTORS = 16  # in one message; Linux allows 253 (SCM_MAX_FD)
+_INT = array('i').itemsize
+_CLOSE_ON_EXEC: int = getattr(socket, 'MSG_CMSG_CLOEXEC', 0)
+
+
+class Message:
+    """``kind`` says what it is, ``body`` has its fields, and who receives it owns its ``descriptors``."""
+
+    __slots__ = ('body', 'descriptors', 'kind')
+
+    def __init__(self, kind: str, body: dict[str, Any], descriptors: list[int]) -> None:
+        self.kind = kind
+        self.body = body
+        self.descriptors = descriptors
+
+    def __repr__(self) -> str:
+        return f'Message({self.kind!r}, {self.body!r}, {self.descriptors!r})'
+
+
+class Channel:
+    """One end.  Whoever holds it is its only user in this process, and the only process with this end."""
+
+    __slots__ = ('_arrived', '_descriptors', '_outgoing', '_searched', 'socket')
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self.socket = sock
+        self._arrived = bytearray()
+        self._searched = 0  # so much of it is known to hold no end of a line
+        self._descriptors: list[int] = []
+        self._outgoing: deque[tuple[bytes, list[int]]] = deque()
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    # --- sending --------------------------------------------------------------------------------------------------
+
+    @property
+    def pending(self) -> bool:
+        """Whether something waits for the socket to become writable; then call :meth:`flush`."""
+        return bool(self._outgoing)
+
+    def send(self, kind: str, descriptors: Sequence[int] = (), **body: Any) -> None:
+        """Send a message, or keep what the kernel doesn't take now.
+
+        The descriptors are handed over: they are closed here when they are on their way.  That nobody is there to
+        receive the message is no error here: the end of the other process is heard of by other means.
+        """
+        line = json.dumps([kind, len(descriptors), body]).encode() + b'\n'
+        self._outgoing.append((line, list(descriptors)))
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what waits, as far as the kernel takes it."""
+        while self._outgoing:
+            data, descriptors = self._outgoing[0]
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array('i', descriptors))] if descriptors else []
+            try:
+                sent = self.socket.sendmsg([data], rights)
+            except BlockingIOError:
+                return
+            except OSError:
+                self._drop_outgoing()  # EPIPE or ECONNRESET: the other side is gone
+                return
+            _close_all(descriptors)
+            if sent == len(data):
+                self._outgoing.popleft()
+            else:
+                self._outgoing[0] = (data[sent:], [])
+
+    def finish(self, seconds: float) -> None:
+        """Send all that waits, for so long at most: before a process ends."""
+        deadline = time.monotonic() + seconds
+        poll = select.poll()
+        poll.register(self.socket, select.POLLOUT)
+        while self.pending and (left := deadline - time.monotonic()) > 0:
+            poll.poll(left * 1000)
+            self.flush()
+
+    def _drop_outgoing(self) -> None:
+        for _, descriptors in self._outgoing:
+            _close_all(descriptors)
+        self._outgoing.clear()
+
+    # --- receiving ------------------------------------------------------------------------------------------------
+
+    def wait(self) -> None:
+        """Block until there is something to receive."""
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN)
+        poll.poll()
+
+    def receive(self) -> tuple[list[Message], bool]:
+        """What is complete of what has come, and whether the other side has closed, after which no more will come.
+
+        Raises ChannelError for what can't have been sent by :meth:`send`.
+        """
+        ended = False
+        while not ended and len(self._arrived) <= LIMIT:
+            try:
+                ended = not self._read()
+            except BlockingIOError:
+                break
+            except ConnectionResetError:  # the other side went with something of ours unread
+                ended = True
+        return self._complete(), ended
+
+    def _read(self) -> bytes:
+        room = socket.CMSG_SPACE(_MOST_DESCRIPTORS * _INT)
+        data, ancillary, flags, _ = self.socket.recvmsg(_BLOCK, room, _CLOSE_ON_EXEC)
+        for level, kind, payload in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                self._descriptors += _unpack(payload)
+        if flags & socket.MSG_CTRUNC:
+            raise ChannelError('more descriptors at once than anybody sends')
+        self._arrived += data
+        return data
+
+    def _complete(self) -> list[Message]:
+        messages = []
+        while (end := self._arrived.find(b'\n', self._searched)) >= 0:
+            line = bytes(self._arrived[:end])
+            del self._arrived[: end + 1]
+            self._searched = 0
+            messages.append(self._parse(line))
+        self._searched = len(self._arrived)
+        if self._searched > LIMIT:
+            raise ChannelError(f'a message of more than {LIMIT} bytes')
+        return messages
+
+    def _parse(self, line: bytes) -> Message:
+        try:
+            kind, count, body = json.loads(line)
+        except (ValueError, TypeError):  # not JSON, or not three things
+            raise ChannelError(f'not a message: {line[:80]!r}') from None
+        if not (isinstance(kind, str) and isinstance(count, int) and isinstance(body, dict)):
+            raise ChannelError(f'not a message: {line[:80]!r}')
+        if not 0 <= count <= len(self._descriptors):
+            raise ChannelError(f'a message with {count} descriptors came with {len(self._descriptors)}')
+        descriptors, self._descriptors = self._descriptors[:count], self._descriptors[count:]
+        return Message(kind, body, descriptors)
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close this end, and every descriptor on its way in or out."""
+        self._drop_outgoing()
+        _close_all(self._descriptors)
+        self.socket.close()
+
+
+def pair() -> tuple[Channel, Channel]:
+    """Both ends of a new channel."""
+    ours, theirs = socket.socketpair()
+    return Channel(ours), Channel(theirs)
+
+
+def _unpack(payload: bytes) -> list[int]:
+    descriptors = array('i')
+    descriptors.frombytes(payload[: len(payload) - len(payload) % _INT])  # the kernel may cut the last one
+    if not _CLOSE_ON_EXEC:
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)
+    return descriptors.tolist()
+
+
+def _close_all(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
+    descriptors.clear()

@@ -1,0 +1,204 @@
+"""All generations together, and how they follow one another: what there is, compared with what there should be.
+
+Pure: orders are collected in :attr:`Fleet.orders` for the master to carry out.
+"""
+
+from __future__ import annotations
+
+import signal
+
+from prefork.master.generation import Generation, Mold, Phase, Plan, Process, Stage, Worker
+from prefork.master.orders import INFO, Backlog, Commit, Drain, Key, Kill, Log, Order, Preload, Spawn, StartMold
+
+DOOM_TIME = 2.0
+"""For a process that was told to go at once; then SIGKILL."""
+
+DRAIN_MARGIN = 1.0
+"""A worker ends its drain itself at ``graceful_timeout``; the master waits so much longer before SIGKILL."""
+
+
+class Fleet:
+    """Every generation that has a process left, and the two that count.
+
+    A generation is the ``candidate`` from its order until each server has a ready worker of it, and the ``current``
+    one from then until the next takes over.  Until then nothing that serves is touched.
+    """
+
+    __slots__ = ('_latest', 'candidate', 'current', 'generations', 'orders', 'retry_at')
+
+    def __init__(self) -> None:
+        self._latest = 0
+        self.generations: dict[int, Generation] = {}
+        self.current: Generation | None = None
+        self.candidate: Generation | None = None
+        self.retry_at: float | None = None
+        """When the earliest vacant slot may be filled, as far as the last comparison found one."""
+        self.orders: list[Order] = []
+
+    # --- what there is --------------------------------------------------------------------------------------------
+
+    def processes(self) -> list[Process]:
+        return [process for generation in self.generations.values() for process in generation.processes()]
+
+    def mold(self, number: int) -> Mold | None:
+        generation = self.generations.get(number)
+        return None if generation is None else generation.mold
+
+    def worker(self, key: Key) -> Worker | None:
+        generation = self.generations.get(key[1])
+        return None if generation is None else generation.workers.get(key)
+
+    def log(self, level: int, text: str) -> None:
+        self.orders.append(Log(level, text))
+
+    # --- the life of a process ------------------------------------------------------------------------------------
+
+    def begin(self, now: float, plan: Plan) -> None:
+        """Start a candidate."""
+        self._latest += 1
+        generation = self.generations[self._latest] = self.candidate = Generation(self._latest, plan)
+        if plan.preload is Preload.NO_MOLD:
+            generation.stage = Stage.PROVING
+        else:
+            self.start_mold(now, generation)
+
+    def start_mold(self, now: float, generation: Generation) -> None:
+        generation.mold = Mold(generation, now + generation.plan.load_timeout)
+        self.orders.append(StartMold(generation.number, generation.preload))
+
+    def doom(self, now: float, process: Process, signal_number: int) -> None:
+        """Send a signal that ends the process; it is killed if it hasn't gone soon after."""
+        process.phase = Phase.DOOMED
+        process.signal = signal_number
+        process.deadline = None if signal_number == signal.SIGKILL else now + DOOM_TIME
+        if process.pid is not None:
+            self.orders.append(Kill(process.pid, signal_number))
+
+    def draining(self, now: float, worker: Worker) -> None:
+        worker.phase = Phase.DRAINING
+        worker.deadline = now + worker.generation.plan.graceful_timeout + DRAIN_MARGIN
+
+    def drain(self, now: float, worker: Worker, backlog: Backlog) -> None:
+        self.draining(now, worker)
+        self.orders.append(Drain(worker.key, backlog, worker.generation.plan.graceful_timeout))
+
+    def dismiss(self, now: float, worker: Worker) -> None:
+        """Let a worker go that is no longer wanted, without losing what it may have."""
+        if worker.phase is Phase.READY:
+            self.drain(now, worker, Backlog.LEAVE)
+        elif worker.active:
+            self.doom(now, worker, signal.SIGTERM)
+
+    def retire(self, now: float, generation: Generation) -> None:
+        """The generation gets no more workers.  Those that serve do so until others can."""
+        generation.stage = Stage.RETIRED
+        if generation.mold is not None and generation.mold.phase is not Phase.DOOMED:
+            self.doom(now, generation.mold, signal.SIGKILL)
+        for worker in generation.workers.values():
+            if worker.phase is not Phase.READY:
+                self.dismiss(now, worker)
+
+    # --- what there should be -------------------------------------------------------------------------------------
+
+    def settle(self, now: float) -> None:
+        """Order whatever is missing, for as long as the master is to serve."""
+        self._prove(now)
+        self._roll(now)
+
+    def _prove(self, now: float) -> None:
+        """Start the candidate's first workers, and let it take over when it has proved itself."""
+        candidate = self.candidate
+        if candidate is None or candidate.stage is not Stage.PROVING:
+            return
+        for server, target in candidate.targets.items():
+            wanted = target if self.current is None else 1
+            self._fill(now, candidate, server, wanted - len(candidate.active(server)))
+        if candidate.proven():
+            self._take_over(now, candidate)
+
+    def _take_over(self, now: float, generation: Generation) -> None:
+        previous, self.current, self.candidate = self.current, generation, None
+        generation.stage = Stage.SERVING
+        generation.first = previous is None
+        self.orders.append(Commit(generation.number))
+        if previous is not None:
+            self.retire(now, previous)
+
+    def _roll(self, now: float) -> None:
+        """Replace old workers by new ones, one start for each drain begun; replace the dead; keep to the targets.
+
+        Old workers drain as far as the ready ones, old and new, are more than wanted; new ones start as far as those
+        that serve or will don't become two more than wanted.  So memory never doubles, and nobody's exit is awaited.
+        """
+        current = self.current
+        if current is None:
+            return
+        servers = {key[0] for generation in self.generations.values() for key in generation.workers}
+        for server in sorted(servers | current.targets.keys()):
+            target = current.targets.get(server, 0)
+            old = self._old(server)
+            surplus = max(0, len(current.ready(server)) + len(old) - target)
+            for worker in old[:surplus]:
+                self.dismiss(now, worker)
+            del old[:surplus]
+            new = current.active(server)
+            for worker in sorted(new, key=_usefulness)[target:]:
+                self.dismiss(now, worker)
+            self._fill(now, current, server, min(target - len(new), target + 1 - len(new) - len(old)))
+        self._announce(current)
+
+    def _retired(self) -> list[Generation]:
+        """Generations that are no longer current, or never were."""
+        return [generation for generation in self.generations.values() if generation.stage is Stage.RETIRED]
+
+    def _old(self, server: str) -> list[Worker]:
+        return [worker for generation in self._retired() for worker in generation.ready(server)]
+
+    def _fill(self, now: float, generation: Generation, server: str, count: int) -> None:
+        """Start ``count`` workers, each as soon as its slot's back-off allows."""
+        count -= generation.failing(server)  # their slots are filled when they have gone, after their back-off
+        if count <= 0 or not generation.can_fork():
+            return
+        keys = generation.free_keys(server)
+        for key in [next(keys) for _ in range(count)]:
+            not_before = generation.back_off(key).not_before
+            if not_before <= now:
+                generation.workers[key] = Worker(generation, now + generation.plan.load_timeout, key)
+                self.orders.append(Spawn(key))
+            elif self.retry_at is None or not_before < self.retry_at:
+                self.retry_at = not_before
+
+    def _announce(self, generation: Generation) -> None:
+        """Say so when the generation is complete, and nobody is served by another any more."""
+        if generation.announced or not generation.complete() or any(each.accepts() for each in self._retired()):
+            return
+        generation.announced = True
+        workers = f'{sum(len(generation.ready(server)) for server in generation.targets)} workers'
+        self.log(
+            INFO, f'ready: {workers}' if generation.first else f'generation {generation.number}: loaded, {workers}'
+        )
+
+    def drain_all(self, now: float) -> None:
+        """Drain every worker, once nobody else has the listeners.
+
+        While a mold or a starting worker has them too, the kernel completes connections that nobody would accept.
+        """
+        processes = self.processes()
+        if any(
+            process.phase not in (Phase.READY, Phase.DRAINING) or isinstance(process, Mold) for process in processes
+        ):
+            return
+        for process in processes:
+            if isinstance(process, Worker) and process.phase is Phase.READY:
+                self.drain(now, process, Backlog.ACCEPT)
+
+    def forget(self) -> None:
+        """Drop the retired generations whose last process has gone."""
+        for number, generation in list(self.generations.items()):
+            if generation.stage is Stage.RETIRED and not any(generation.processes()):
+                del self.generations[number]
+
+
+def _usefulness(worker: Worker) -> tuple[bool, int]:
+    """Sorts those first that are kept longest: ready ones, and low slots."""
+    return worker.phase is not Phase.READY, worker.key[2]

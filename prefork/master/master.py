@@ -1,0 +1,327 @@
+"""The master: it binds, forks, waits for whatever can be waited for, and does what the supervisor decides.
+
+It never imports application code.  It has one loop, over the channels of its children and its signals; whatever takes
+time happens in a child, so that every signal is obeyed at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import selectors
+import signal
+import time
+from collections import deque
+
+from prefork.errors import EX_OK, BindError, ChannelError, PreforkError
+from prefork.logs import logger
+from prefork.master import channel as channels
+from prefork.master import linux, orders
+from prefork.master.child import run_worker
+from prefork.master.children import Children, event
+from prefork.master.mold import run_mold
+from prefork.master.orders import Backlog
+from prefork.master.signals import MASTER_SIGNALS, Signals, fork
+from prefork.master.site import Deployment, Site
+from prefork.master.sites import Sites
+from prefork.master.supervisor import Supervisor
+from prefork.scoreboard import Scoreboard
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from prefork.master.channel import Channel
+    from prefork.master.children import Child
+    from prefork.master.orders import Key, Order, Preload
+    from prefork.scoreboard import Row
+
+__all__ = ['Deployment', 'Master']
+
+BIND_RETRY = 5.0
+"""Seconds for which a taken address is tried again at start: a predecessor's workers may still be closing it."""
+
+_BIND_PAUSE = 0.1
+_ENDS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
+_STEPS = {signal.SIGTTIN: 1, signal.SIGTTOU: -1}
+
+
+class Master:
+    """``load`` reads the configuration at the start and at each HUP; it raises ConfigError where it can't be used."""
+
+    def __init__(self, load: Callable[[], Deployment]) -> None:
+        self._load = load
+        self._supervisor = Supervisor()
+        self._clock = time.monotonic
+        self._board = Scoreboard()
+        self._children = Children(self._board)
+        self._sites = Sites()
+        self._signals: Signals
+        self._queue: deque[Order] = deque()
+        self._status: int | None = None
+        self._subreaper = False
+
+    def run(self) -> int:
+        """Serve until a signal ends it, or the failure of the first generation; the exit status.
+
+        Raises ConfigError and BindError, before anything has been started.
+        """
+        site = Site(self._load())
+        self._sites.log_to(site)
+        self._signals = Signals(MASTER_SIGNALS)
+        try:
+            if not self._open(site):
+                return EX_OK
+            self._subreaper = linux.become_subreaper()
+            self._children.selector.register(self._signals, selectors.EVENT_READ)
+            self._start(site)
+            return self._serve()
+        finally:
+            self._sites.close_listeners()
+            self._children.selector.close()
+            self._signals.close()
+
+    # --- configurations -------------------------------------------------------------------------------------------
+
+    def _open(self, site: Site) -> bool:
+        """Open the first site, trying for a while where an address is taken; False where a signal says to end."""
+        deadline: float | None = None
+        with selectors.DefaultSelector() as waiting:
+            waiting.register(self._signals, selectors.EVENT_READ)
+            while True:
+                try:
+                    self._sites.open(site)
+                    return True
+                except BindError as error:
+                    taken = isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE
+                    if not taken or (deadline is not None and self._clock() > deadline):
+                        raise
+                    if deadline is None:
+                        deadline = self._clock() + BIND_RETRY
+                        logger.warning('%s; trying for %g s', error, BIND_RETRY)
+                # Nothing tells when an address becomes free.  Signals are what can be waited for meanwhile.
+                if waiting.select(_BIND_PAUSE) and _ENDS.intersection(self._signals.read()):
+                    return False
+
+    def _start(self, site: Site) -> None:
+        for notice in site.deployment.notices:
+            logger.info('%s', notice)
+        plan = site.plan(forks_from_molds=self._subreaper)
+        self._obey(self._supervisor.reload(self._clock(), plan))
+
+    def _reload(self) -> None:
+        """What can fail comes first and touches nothing that serves; then the new generation has to prove itself."""
+        logger.info('reloading')
+        try:
+            site = Site(self._load())
+            self._sites.open(site)
+        except Exception as error:  # whatever it is, what serves goes on serving
+            logger.error('not reloaded: %s', error, exc_info=not isinstance(error, PreforkError))
+            return
+        self._start(site)
+
+    # --- the loop -------------------------------------------------------------------------------------------------
+
+    def _serve(self) -> int:
+        children, supervisor = self._children, self._supervisor
+        while self._status is None:
+            deadline = supervisor.next_deadline()
+            timeout = None if deadline is None else max(0.0, deadline - self._clock())
+            for key, _ in children.selector.select(timeout):
+                child = key.data
+                if child is not None and child.reachable:
+                    child.channel.flush()
+                    self._receive(child)
+            for number in self._signals.read():
+                self._on_signal(number)
+            # Last: what has been said in time isn't late only because this process was.
+            self._obey(supervisor.tick(self._clock()))
+            children.wait_for_room()
+        return self._status
+
+    def _on_signal(self, number: int) -> None:
+        supervisor, now = self._supervisor, self._clock()
+        if number == signal.SIGCHLD:
+            self._reap()
+        elif number == signal.SIGHUP and supervisor.running:
+            self._reload()
+        elif number == signal.SIGTERM:
+            self._obey(supervisor.stop(now))
+        elif number in _ENDS:
+            self._obey(supervisor.quit(now))
+        elif number in _STEPS:
+            self._obey(supervisor.resize(now, _STEPS[signal.Signals(number)]))
+        elif number != signal.SIGWINCH:  # a terminal sends that one whenever its window is resized
+            logger.warning('%s is ignored', signal.Signals(number).name)
+
+    def _reap(self) -> None:
+        """Wait for every child that has ended: ours, and those that others left to a subreaper or to process 1."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            # What it said last may say why.
+            for child in self._children:
+                if child.pid in (0, pid) and child.reachable:
+                    self._receive(child)
+            self._obey(self._supervisor.exited(self._clock(), pid, status))
+
+    def _receive(self, child: Child) -> None:
+        try:
+            messages, ended = child.channel.receive()
+            for message in messages:
+                self._obey(event(self._supervisor, self._clock(), child, message))
+        except ChannelError as error:
+            logger.error('process %d is killed for what it sent: %s', child.pid, error)
+            ended = True
+            if child.pid:
+                _kill(child.pid, signal.SIGKILL)
+        if ended:
+            self._children.hang_up(child)
+            # That a child has ended is for waitpid to say, but for one whose pid isn't known.
+            if not child.pid and not isinstance(child.owner, int):
+                reason = 'ended before it said its pid'
+                self._obey(self._supervisor.unspawned(self._clock(), child.owner, reason))
+
+    # --- what the supervisor orders -------------------------------------------------------------------------------
+
+    def _obey(self, given: list[Order]) -> None:
+        """Carry out the orders, and those that come of them, in the order in which they were given."""
+        idle = not self._queue
+        self._queue.extend(given)
+        while idle and self._queue:
+            _ACTS[type(self._queue[0])](self, self._queue[0])
+            self._queue.popleft()
+
+    def _start_mold(self, order: orders.StartMold) -> None:
+        number, now = order.generation, self._clock()
+        site = self._sites.of(number)
+        ours, theirs = channels.pair()
+        try:
+            pid = fork(lambda: self._be_mold(ours, theirs, site, order.preload))
+        except OSError as error:
+            ours.close()
+            self._obey(self._supervisor.mold_failed(now, number, f'no mold can be forked: {error.strerror}'))
+            return
+        finally:
+            theirs.close()
+        self._children.adopt(number, ours, pid)
+        self._obey(self._supervisor.mold_started(now, number, pid))
+
+    def _be_mold(self, ours: Channel, theirs: Channel, site: Site, preload: Preload) -> int:
+        self._close_in_child(ours, site)
+        return run_mold(theirs, site, self._board, preload)
+
+    def _close_in_child(self, ours: Channel, site: Site) -> None:
+        """In a fork: close what is the master's alone, or other children's."""
+        ours.close()
+        self._children.close_in_child()
+        self._signals.close_descriptors()
+        self._sites.close_in_child(site)
+
+    def _spawn(self, order: orders.Spawn) -> None:
+        key = order.key
+        row = self._children.take_row()
+        if row is None:
+            reason = 'cannot be started: every row of the scoreboard is taken'
+            self._obey(self._supervisor.unspawned(self._clock(), key, reason))
+            return
+        ours, theirs = channels.pair()
+        if not self._subreaper:
+            self._fork_worker(key, row, ours, theirs)
+            return
+        self._children.adopt(key, ours, row=row)
+        mold = self._children.get(key[1])
+        if mold is None:
+            theirs.close()  # it died just now; the end of the channel will say so
+        else:
+            mold.channel.send('spawn', [theirs.socket.detach()], key=key, row=row.number)
+
+    def _fork_worker(self, key: Key, row: Row, ours: Channel, theirs: Channel) -> None:
+        """Without a mold: where orphans of a mold would go to init rather than to us."""
+        site = self._sites.of(key[1])
+        try:
+            pid = fork(lambda: self._be_worker(key, row, ours, theirs, site))
+        except OSError as error:
+            ours.close()
+            self._children.give_row_back(row)
+            reason = f'cannot be forked: {error.strerror}'
+            self._obey(self._supervisor.unspawned(self._clock(), key, reason))
+            return
+        finally:
+            theirs.close()
+        self._children.adopt(key, ours, pid, row)
+        self._obey(self._supervisor.spawned(self._clock(), key, pid))
+
+    def _be_worker(self, key: Key, row: Row, ours: Channel, theirs: Channel, site: Site) -> int:
+        self._close_in_child(ours, site)
+        return run_worker(key, theirs, row, site, {})
+
+    def _drain(self, order: orders.Drain) -> None:
+        _, generation, _ = order.key
+        backlog = Backlog.ACCEPT if self._sites.is_last_to_accept(generation) else order.backlog
+        self._tell(order.key, signal.SIGTERM, 'drain', backlog=backlog.value, timeout=order.timeout)
+
+    def _quit(self, order: orders.Quit) -> None:
+        self._tell(order.key, signal.SIGKILL, 'quit')
+
+    def _ping(self, order: orders.Ping) -> None:
+        self._tell(order.key, 0, 'ping')
+
+    def _tell(self, key: Key, instead: int, kind: str, **body: Any) -> None:
+        """Send the worker a message, or the signal where its channel is closed."""
+        child = self._children.get(key)
+        if child is None:
+            return
+        if child.reachable:
+            child.channel.send(kind, **body)
+        elif child.pid:
+            _kill(child.pid, instead)
+
+    def _release(self, order: orders.Release) -> None:
+        self._children.release(order.key)
+
+    def _kill(self, order: orders.Kill) -> None:
+        _kill(order.pid, order.signal)
+
+    def _commit(self, order: orders.Commit) -> None:
+        self._sites.commit(order.generation)
+
+    def _discard(self, order: orders.Discard) -> None:
+        self._sites.discard(order.generation)
+
+    def _close_listeners(self, order: orders.CloseListeners) -> None:
+        self._sites.close_listeners()
+
+    def _tell_operator(self, order: orders.Log) -> None:
+        logger.log(order.level, '%s', order.text)
+
+    def _exit(self, order: orders.Exit) -> None:
+        self._status = order.status
+
+
+_ACTS: dict[type[Order], Callable[[Master, Any], None]] = {
+    orders.StartMold: Master._start_mold,
+    orders.Spawn: Master._spawn,
+    orders.Drain: Master._drain,
+    orders.Quit: Master._quit,
+    orders.Ping: Master._ping,
+    orders.Kill: Master._kill,
+    orders.Release: Master._release,
+    orders.Commit: Master._commit,
+    orders.Discard: Master._discard,
+    orders.CloseListeners: Master._close_listeners,
+    orders.Log: Master._tell_operator,
+    orders.Exit: Master._exit,
+}
+
+
+def _kill(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass  # a stranger's pid by now; its end has been heard of, or will be

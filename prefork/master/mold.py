@@ -1,0 +1,126 @@
+"""The mold: a fork of the master that loads the application once and forks workers from it on request.
+
+Workers are the master's children, not the mold's: the mold forks twice, the process in between ends at once, and the
+orphan falls to the master, who is a subreaper.  So the master can wait for workers whichever mold they came from.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+import time
+
+from prefork.errors import EX_CONFIG, EX_OK, EX_SOFTWARE
+from prefork.master import preload
+from prefork.master.channel import Channel
+from prefork.master.child import describe, run_worker, start_faulthandler, with_alarm, without_alarm
+from prefork.master.orders import Preload
+from prefork.master.signals import fork
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+    from wsgiref.types import WSGIApplication
+
+    from prefork.master.orders import Key
+    from prefork.master.site import Site
+    from prefork.scoreboard import Scoreboard
+
+_SAY_TIMEOUT = 5.0
+
+
+def run_mold(channel: Channel, site: Site, board: Scoreboard, kind: Preload) -> int:
+    """Be the mold of ``site``: load, report, and fork until the master closes the channel; the exit status."""
+    start_faulthandler()
+    started = time.monotonic()
+    mold = _Mold(channel, site, board)
+    if kind is not Preload.NEVER:
+        status = mold.load(kind)
+        if status is not None:
+            return status
+    loaded = time.monotonic() - started
+    mold.freeze()
+    return mold.serve(loaded)
+
+
+class _Mold:
+    __slots__ = ('_apps', '_board', '_channel', '_site')
+
+    def __init__(self, channel: Channel, site: Site, board: Scoreboard) -> None:
+        self._channel = channel
+        self._site = site
+        self._board = board
+        self._apps: dict[str, WSGIApplication] = {}
+
+    def load(self, kind: Preload) -> int | None:
+        """Load every server's application; the exit status where that is the end of this mold."""
+        deployment = self._site.deployment
+        before = preload.inet_sockets()
+        try:
+            with_alarm(deployment.settings.load_timeout)
+            for name in deployment.servers:
+                self._apps[name] = deployment.load_app(name)
+        except BaseException as error:  # SystemExit too: an application that exits while it loads can't be served
+            self._say('failed', reason=describe(error))
+            return EX_CONFIG
+        finally:
+            without_alarm()
+        left = preload.leftovers(before) if kind is Preload.AUTO else []
+        if left:
+            self._say('unsafe', found=left)
+            return EX_OK
+        return None
+
+    def freeze(self) -> None:
+        """Put all there is out of the garbage collector's reach: marking it would copy every page in every worker."""
+        import prefork.worker.loop  # noqa: F401 - for the workers to share
+
+        gc.collect()
+        gc.freeze()
+
+    def serve(self, seconds: float) -> int:
+        """Say that it took so long to load, and fork."""
+        self._say('loaded', seconds=seconds)
+        while True:
+            self._channel.wait()
+            messages, ended = self._channel.receive()
+            while messages:
+                message = messages.pop(0)
+                server, generation, slot = message.body['key']
+                others = [descriptor for later in messages for descriptor in later.descriptors]
+                self._spawn((server, generation, slot), message.body['row'], message.descriptors[0], others)
+            if ended:
+                return EX_OK
+
+    def _say(self, kind: str, **body: Any) -> None:
+        self._channel.send(kind, **body)
+        self._channel.finish(_SAY_TIMEOUT)
+
+    def _spawn(self, key: Key, row: int, descriptor: int, others: list[int]) -> None:
+        """Fork the worker, which reports itself on its own channel; ``unspawned`` where that is impossible.
+
+        ``others`` are the channels of workers that are still to be forked.
+        """
+        worker_channel = Channel(socket.socket(fileno=descriptor))
+        try:
+            between = fork(lambda: self._fork_worker(key, row, worker_channel, others))
+        except OSError as error:
+            self._say('unspawned', key=key, reason=f'could not be forked: {error.strerror}')
+            return
+        finally:
+            worker_channel.close()
+        _, status = os.waitpid(between, 0)
+        if status:
+            self._say('unspawned', key=key, reason='could not be forked')
+
+    def _fork_worker(self, key: Key, row: int, worker_channel: Channel, others: list[int]) -> int:
+        """In the process between mold and worker."""
+        self._channel.close()
+        for descriptor in others:
+            os.close(descriptor)
+        try:
+            fork(lambda: run_worker(key, worker_channel, self._board[row], self._site, self._apps))
+        except OSError:
+            return EX_SOFTWARE
+        return EX_OK

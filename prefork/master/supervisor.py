@@ -1,0 +1,412 @@
+"""The policy of the master, without a process in it: events in, orders out, and the next deadline.
+
+Each public method is an event; it takes the time ``now`` (any clock that doesn't go back), and returns the orders to
+carry out.  An event changes what is known; then one place compares what there is with what there should be, so that
+no event has to foresee what others did before it.  Events that come too late to matter change nothing.
+"""
+
+from __future__ import annotations
+
+import enum
+import signal
+
+from prefork.errors import EX_CONFIG, EX_OK
+from prefork.master.fleet import DOOM_TIME, Fleet
+from prefork.master.generation import BackOff, Generation, Mold, Phase, Plan, Process, Stage, Worker
+from prefork.master.orders import (
+    DEBUG,
+    ERROR,
+    INFO,
+    WARNING,
+    CloseListeners,
+    Discard,
+    Exit,
+    Key,
+    Kill,
+    Order,
+    Ping,
+    Preload,
+    Quit,
+    Release,
+)
+
+PING_INTERVAL, PING_TIMEOUT = 10.0, 60.0
+
+CRASH_LIMIT = 3
+"""Deaths of one slot of the first generation, with no worker ready yet, after which starting it is given up."""
+
+
+class _Mode(enum.Enum):
+    RUNNING = 'running'
+    STOPPING = 'stopping'
+    QUITTING = 'quitting'
+
+
+class Supervisor:
+    """Decides for one master, from its start to its end.  See the module's text."""
+
+    def __init__(self) -> None:
+        self._mode = _Mode.RUNNING
+        self._status = EX_OK
+        self._ended = False
+        self._fleet = Fleet()
+        self._mold_back_off = BackOff()
+        self._unclaimed: dict[int, int] = {}
+        """Wait statuses of processes that nobody knew, while a worker's pid isn't known yet."""
+
+    @property
+    def running(self) -> bool:
+        """Whether it goes on: nobody has told it to stop."""
+        return self._mode is _Mode.RUNNING
+
+    # --- what the operator wants ----------------------------------------------------------------------------------
+
+    def reload(self, now: float, plan: Plan) -> list[Order]:
+        """Start a generation that runs ``plan``: the first one, or one to take over from the current one."""
+        if self.running:
+            if self._fleet.candidate is not None:
+                self._abandon(now, self._fleet.candidate, 'it is superseded by the next', INFO)
+            self._fleet.begin(now, plan)
+        return self._settled(now)
+
+    def resize(self, now: float, difference: int) -> list[Order]:
+        """Run so many workers more (or fewer, but one at least) in each server, until the next reload."""
+        if self.running:
+            for generation in filter(None, (self._fleet.candidate, self._fleet.current)):
+                for server, target in generation.targets.items():
+                    generation.targets[server] = max(1, target + difference)
+                wanted = ', '.join(f'{server}: {target}' for server, target in generation.targets.items())
+                self._fleet.log(INFO, f'workers wanted in generation {generation.number}: {wanted}')
+        return self._settled(now)
+
+    def stop(self, now: float) -> list[Order]:
+        """Finish what there is and end; a second time, end at once."""
+        if not self.running:
+            return self.quit(now)
+        self._mode = _Mode.STOPPING
+        self._fleet.log(INFO, 'stopping: finishing what there is')
+        self._fleet.orders.append(CloseListeners())
+        for process in self._fleet.processes():
+            if isinstance(process, Mold):
+                self._fleet.doom(now, process, signal.SIGKILL)
+            elif process.phase in (Phase.SPAWNING, Phase.STARTING):
+                self._fleet.doom(now, process, signal.SIGTERM)
+        return self._settled(now)
+
+    def quit(self, now: float) -> list[Order]:
+        """End at once."""
+        if self._mode is not _Mode.QUITTING:
+            self._fleet.log(INFO, 'stopping at once')
+            self._quit(now, EX_OK)
+        return self._settled(now)
+
+    # --- what molds say -------------------------------------------------------------------------------------------
+
+    def mold_started(self, now: float, number: int, pid: int) -> list[Order]:
+        """The mold that was ordered has been forked."""
+        mold = self._fleet.mold(number)
+        if mold is not None:
+            mold.pid = pid
+            if mold.phase is Phase.SPAWNING:
+                mold.phase = Phase.STARTING
+        return self._settled(now)
+
+    def mold_loaded(self, now: float, number: int, seconds: float) -> list[Order]:
+        """The mold takes orders, and has loaded what it has to in so many seconds."""
+        mold = self._fleet.mold(number)
+        if mold is not None and mold.phase is Phase.STARTING:
+            mold.phase, mold.ready_at, mold.deadline = Phase.READY, now, None
+            mold.generation.stage = Stage.PROVING
+            self._fleet.log(DEBUG, f'{mold} is ready')
+            if mold.preload is not Preload.NEVER:
+                self._fleet.log(INFO, f'preload: generation {number} loaded once, in {seconds:.2f} s')
+        return self._settled(now)
+
+    def mold_unsafe(self, now: float, number: int, found: list[str]) -> list[Order]:
+        """The mold has found that what it loaded can't be forked, and exits: an empty one takes its place."""
+        mold = self._fleet.mold(number)
+        if mold is not None and mold.phase is Phase.STARTING:
+            mold.phase, mold.deadline = Phase.DOOMED, now + DOOM_TIME
+            mold.generation.preload = Preload.NEVER
+            left = ', '.join(found)
+            self._fleet.log(
+                INFO, f'preload: each worker loads the application itself, which a fork would break: {left}'
+            )
+        return self._settled(now)
+
+    def mold_failed(self, now: float, number: int, reason: str) -> list[Order]:
+        """The mold can't load the application, or couldn't be forked."""
+        mold = self._fleet.mold(number)
+        if mold is not None and mold.phase in (Phase.SPAWNING, Phase.STARTING):
+            if mold.pid is None:
+                mold.generation.mold = None
+            else:
+                mold.phase, mold.deadline = Phase.DOOMED, now + DOOM_TIME
+            self._generation_failed(now, mold.generation, reason)
+        return self._settled(now)
+
+    # --- what workers say -----------------------------------------------------------------------------------------
+
+    def spawned(self, now: float, key: Key, pid: int) -> list[Order]:
+        """The worker that was ordered runs."""
+        worker = self._fleet.worker(key)
+        if worker is None or worker.pid is not None:
+            return self._settled(now)
+        worker.pid = pid
+        if pid in self._unclaimed:
+            self._worker_gone(now, worker, _describe(self._unclaimed.pop(pid)))
+        elif worker.phase is Phase.SPAWNING:
+            worker.phase, worker.deadline = Phase.STARTING, now + worker.generation.plan.load_timeout
+        elif worker.phase is Phase.DOOMED:
+            self._fleet.doom(now, worker, worker.signal)
+        return self._settled(now)
+
+    def unspawned(self, now: float, key: Key, reason: str) -> list[Order]:
+        """The worker that was ordered couldn't be started, or ended before it said its pid."""
+        worker = self._fleet.worker(key)
+        if worker is not None and worker.pid is None:
+            self._worker_gone(now, worker, reason)
+        return self._settled(now)
+
+    def ready(self, now: float, key: Key) -> list[Order]:
+        """The worker serves."""
+        worker = self._fleet.worker(key)
+        if worker is None:
+            return self._settled(now)
+        if worker.phase is Phase.STARTING:
+            worker.phase, worker.ready_at, worker.deadline = Phase.READY, now, now + PING_INTERVAL
+            worker.accepts = True
+            self._fleet.log(DEBUG, f'{worker} is ready')
+        elif worker.phase is Phase.DOOMED and worker.signal == signal.SIGTERM:
+            # It was ready before the signal came, and may have a request: to a worker that serves, SIGTERM is a drain.
+            self._fleet.draining(now, worker)
+        return self._settled(now)
+
+    def failed(self, now: float, key: Key, reason: str) -> list[Order]:
+        """The worker can't start, and exits."""
+        worker = self._fleet.worker(key)
+        if worker is not None and worker.phase is Phase.STARTING:
+            worker.phase, worker.deadline = Phase.DOOMED, now + DOOM_TIME
+            self._start_failed(now, worker, f'{worker} cannot start: {reason}')
+        return self._settled(now)
+
+    def leaving(self, now: float, key: Key) -> list[Order]:
+        """The worker accepts no more, as ordered, or of its own accord: a signal has told it to drain."""
+        worker = self._fleet.worker(key)
+        if worker is not None:
+            worker.accepts = False
+            if worker.phase is Phase.READY:
+                self._fleet.draining(now, worker)
+                self._fleet.log(INFO, f'{worker} drains and is replaced')
+        return self._settled(now)
+
+    def pong(self, now: float, key: Key) -> list[Order]:
+        """The worker's loop has answered the ping."""
+        worker = self._fleet.worker(key)
+        if worker is not None and worker.phase is Phase.READY:
+            worker.pinged, worker.deadline = False, now + PING_INTERVAL
+        return self._settled(now)
+
+    # --- what the kernel says -------------------------------------------------------------------------------------
+
+    def exited(self, now: float, pid: int, status: int) -> list[Order]:
+        """A child was reaped: a mold, a worker or a stranger, with its status in the form of wait(2)."""
+        process = next((process for process in self._fleet.processes() if process.pid == pid), None)
+        if isinstance(process, Worker):
+            self._worker_gone(now, process, _describe(status))
+        elif isinstance(process, Mold):
+            self._mold_gone(now, process, _describe(status))
+        else:
+            # A worker may die, and be reaped, before the message with its pid is read.
+            self._unclaimed[pid] = status
+        return self._settled(now)
+
+    def tick(self, now: float) -> list[Order]:
+        """Time has passed; due when :meth:`next_deadline` is over, and harmless at any time."""
+        for process in self._fleet.processes():
+            if process.deadline is not None and process.deadline <= now:
+                self._late(now, process)
+        return self._settled(now)
+
+    def next_deadline(self) -> float | None:
+        """When ``tick`` has something to do; None: only another event will change anything."""
+        deadlines = [process.deadline for process in self._fleet.processes()]
+        deadlines.append(self._fleet.retry_at)
+        if self._moldless():
+            deadlines.append(self._mold_back_off.not_before)
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+    # --- what there is --------------------------------------------------------------------------------------------
+
+    def _moldless(self) -> bool:
+        """Whether the current generation has lost its mold, and nothing is under way to replace both."""
+        current = self._fleet.current
+        return (
+            self.running
+            and self._fleet.candidate is None
+            and current is not None
+            and current.mold is None
+            and current.preload is not Preload.NO_MOLD
+        )
+
+    # --- ends of processes ----------------------------------------------------------------------------------------
+
+    def _late(self, now: float, process: Process) -> None:
+        process.deadline = None
+        if process.phase is Phase.DOOMED:
+            self._fleet.doom(now, process, signal.SIGKILL)
+        elif isinstance(process, Mold):
+            self._fleet.doom(now, process, signal.SIGABRT)  # faulthandler shows where it hangs
+            timeout = process.generation.plan.load_timeout
+            reason = f'the application was not loaded within load_timeout = {timeout:g} s'
+            self._generation_failed(now, process.generation, reason)
+        elif isinstance(process, Worker):
+            self._late_worker(now, process)
+
+    def _late_worker(self, now: float, worker: Worker) -> None:
+        plan = worker.generation.plan
+        mold = worker.generation.mold
+        if worker.phase is Phase.SPAWNING:
+            if mold is not None and mold.phase is Phase.READY and not mold.signal:
+                self._fleet.log(ERROR, f'{mold} does not answer, and is killed')
+                mold.signal = signal.SIGKILL  # not doomed: its end is a death like any other
+                self._fleet.orders.append(Kill(mold.pid, signal.SIGKILL))
+        elif worker.phase is Phase.STARTING:
+            self._fleet.doom(now, worker, signal.SIGABRT)
+            self._start_failed(now, worker, f'{worker} was not ready within load_timeout = {plan.load_timeout:g} s')
+        elif worker.phase is Phase.DRAINING:
+            self._fleet.log(WARNING, f'{worker} did not finish within {plan.graceful_timeout:g} s, and is killed')
+            self._fleet.doom(now, worker, signal.SIGKILL)
+        elif worker.pinged:
+            self._fleet.log(ERROR, f'{worker} has not answered for {PING_TIMEOUT:g} s, and is aborted')
+            self._fleet.doom(now, worker, signal.SIGABRT)
+            worker.generation.back_off(worker.key).died(now, worker.lived(now))
+        else:
+            worker.pinged, worker.deadline = True, now + PING_TIMEOUT
+            self._fleet.orders.append(Ping(worker.key))
+
+    def _worker_gone(self, now: float, worker: Worker, how: str) -> None:
+        del worker.generation.workers[worker.key]
+        self._fleet.orders.append(Release(worker.key))
+        if worker.phase is Phase.READY:
+            delay = worker.generation.back_off(worker.key).died(now, worker.lived(now))
+            self._fleet.log(ERROR, f'{worker} {how}{self._remedy(worker, delay)}')
+        elif worker.active:
+            self._start_died(now, worker, f'{worker} {how} before it was ready')
+        else:
+            self._fleet.log(DEBUG, f'{worker} {how}')
+
+    def _mold_gone(self, now: float, mold: Mold, how: str) -> None:
+        generation = mold.generation
+        generation.mold = None
+        if generation.stage is Stage.RETIRED or not self.running:
+            self._fleet.log(DEBUG, f'{mold} {how}')
+        elif mold.phase is Phase.DOOMED and generation.preload is not mold.preload:
+            self._fleet.start_mold(now, generation)
+        elif generation is self._fleet.candidate:
+            self._generation_failed(now, generation, f'{mold} {how}')
+        else:
+            delay = self._mold_back_off.died(now, mold.lived(now))
+            wait = f' in {delay:g} s' if delay else ''
+            self._fleet.log(ERROR, f'{mold} {how}; a new generation is loaded{wait}')
+
+    def _remedy(self, worker: Worker, delay: float) -> str:
+        if worker.generation is not self._fleet.current or not self.running:
+            return ''
+        return f'; replaced in {delay:g} s' if delay else '; replaced'
+
+    # --- failures to start ----------------------------------------------------------------------------------------
+
+    def _start_died(self, now: float, worker: Worker, reason: str) -> None:
+        """A worker died on its way without a word: of the first generation it may be tried again."""
+        first = worker.generation is self._fleet.candidate and self._fleet.current is None
+        back_off = worker.generation.back_off(worker.key)
+        if not first or back_off.failures >= CRASH_LIMIT:
+            self._start_failed(now, worker, reason)
+            return
+        delay = back_off.died(now, worker.lived(now))
+        self._fleet.log(ERROR, f'{reason}; replaced in {delay:g} s')
+
+    def _start_failed(self, now: float, worker: Worker, reason: str) -> None:
+        generation = worker.generation
+        if generation is self._fleet.candidate:
+            self._generation_failed(now, generation, reason)
+        elif generation is self._fleet.current:
+            delay = generation.back_off(worker.key).died(now, None)
+            # A slot that never starts is tried for ever; the log needn't hear the same story each time.
+            news = reason.replace(str(worker), 'a worker')
+            level = DEBUG if news == generation.complaint else ERROR
+            generation.complaint = news
+            self._fleet.log(level, f'{reason}\ntried again in {delay:g} s')
+
+    def _generation_failed(self, now: float, generation: Generation, reason: str) -> None:
+        if generation is not self._fleet.candidate:
+            return
+        if self._fleet.current is not None:
+            self._abandon(now, generation, reason, ERROR)
+            return
+        self._fleet.log(ERROR, reason)
+        self._quit(now, EX_CONFIG)
+
+    def _abandon(self, now: float, generation: Generation, reason: str, level: int) -> None:
+        """Give the candidate up."""
+        keeper = f'; generation {self._fleet.current.number} serves on' if self._fleet.current is not None else ''
+        self._fleet.log(level, f'generation {generation.number} is given up{keeper}: {reason}')
+        self._fleet.candidate = None
+        self._fleet.retire(now, generation)
+        self._fleet.orders.append(Discard(generation.number))
+        if self._moldless():
+            self._mold_back_off.died(now, None)
+
+    def _quit(self, now: float, status: int) -> None:
+        if self.running:
+            self._fleet.orders.append(CloseListeners())
+        self._mode, self._status = _Mode.QUITTING, status
+        for process in self._fleet.processes():
+            if isinstance(process, Worker) and process.phase in (Phase.READY, Phase.DRAINING):
+                self._fleet.orders.append(Quit(process.key))
+                process.phase, process.deadline = Phase.DOOMED, now + DOOM_TIME
+            elif process.phase is not Phase.DOOMED:  # else it may be showing its stacks, or saying why it failed
+                self._fleet.doom(now, process, signal.SIGKILL)
+
+    # --- what there should be -------------------------------------------------------------------------------------
+
+    def _settled(self, now: float) -> list[Order]:
+        """Order what is missing between what there is and what there should be; all the orders of this event."""
+        fleet = self._fleet
+        fleet.retry_at = None
+        if self.running:
+            self._revive(now)
+            fleet.settle(now)
+        elif self._mode is _Mode.STOPPING:
+            fleet.drain_all(now)
+        fleet.forget()
+        processes = fleet.processes()
+        if all(process.pid is not None for process in processes):
+            self._unclaimed.clear()
+        if not self.running and not processes and not self._ended:
+            self._ended = True
+            fleet.log(INFO, 'stopped')
+            fleet.orders.append(Exit(self._status))
+        orders, fleet.orders = fleet.orders, []
+        return orders
+
+    def _revive(self, now: float) -> None:
+        """A dead mold is replaced by a new generation that has to prove itself: the disk may have changed."""
+        current = self._fleet.current
+        if current is None or not self._moldless() or now < self._mold_back_off.not_before:
+            return
+        plan = current.plan
+        self._fleet.begin(now, Plan(dict(current.targets), plan.load_timeout, plan.graceful_timeout, plan.preload))
+
+
+def _describe(status: int) -> str:
+    """How a process ended, from its wait status."""
+    if status & 0x7F == 0:
+        return f'exited with status {status >> 8}'
+    number = status & 0x7F
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        name = f'signal {number}'
+    return f'was killed by {name}'

@@ -1,0 +1,178 @@
+"""Deaths of workers, molds and the master, each by SIGKILL: who takes over, and what is left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.master.site import APP, Load, Waiting, changed, children, get, is_alive, molds, watched, workers
+from tests.serving import start
+
+if TYPE_CHECKING:
+    from tests.master.site import Site
+
+
+def test_a_killed_worker_is_replaced(site: Site) -> None:
+    with site.serve() as server:
+        victim, survivor = workers(server)
+        os.kill(victim, signal.SIGKILL)
+        server.stderr.wait_for(rf'worker main/1/\d \(pid {victim}\) was killed by SIGKILL; replaced')
+        server.stderr.wait_for(r'worker main/1/\d \(pid \d+\) is ready')
+        assert survivor in workers(server)
+        assert len(workers(server)) == 2
+        assert int(get(server)) in workers(server)
+
+
+def test_a_worker_that_exits_is_told_by_its_status(site: Site) -> None:
+    site.write('import os\n\ndef app(environ, start_response):\n    os._exit(3)\n')
+    with site.serve(workers=1) as server:
+        with socket.create_connection(('127.0.0.1', server.port), 10) as client:
+            client.sendall(b'GET / HTTP/1.1\r\nHost: x\r\n\r\n')
+            assert client.recv(100) == b''
+        server.stderr.wait_for(r'worker main/1/0 \(pid \d+\) exited with status 3; replaced')
+
+
+def test_sigterm_drains_a_worker_and_its_replacement_does_not_wait(site: Site) -> None:
+    with site.serve(workers=1) as server:
+        (old,) = workers(server)
+        waiting = Waiting(server)
+        site.wait_for_arrival()
+        os.kill(old, signal.SIGTERM)
+        server.stderr.wait_for(rf'worker main/1/0 \(pid {old}\) drains and is replaced')
+        server.stderr.wait_for(r'worker main/1/1 \(pid \d+\) is ready')
+        assert int(get(server)) != old
+        assert is_alive(old)
+        with watched(old) as end:
+            site.open_gate('finished')
+            assert waiting.result() == 'finished'
+            assert select.select([end], [], [], 10)[0]
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGTTOU])
+def test_what_is_for_the_master_does_not_harm_a_worker(number: signal.Signals, site: Site) -> None:
+    """A terminal and a broad kill send it to every process of the group."""
+    with site.serve(workers=1) as server:
+        (worker,) = workers(server)
+        os.kill(worker, number)
+        assert int(get(server)) == worker
+
+
+def test_an_application_that_writes_into_the_channel_harms_only_its_worker(site: Site) -> None:
+    site.write(
+        'import os, socket\n\n'
+        'def app(environ, start_response):\n'
+        '    for name in os.listdir("/proc/self/fd"):\n'
+        '        if os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):\n'
+        '            with socket.socket(fileno=os.dup(int(name))) as sock:\n'
+        '                if sock.family == socket.AF_UNIX:\n'
+        '                    sock.send(b"hello\\n")\n'
+        '    start_response("200 OK", [])\n'
+        '    return [b"done"]\n'
+    )
+    with site.serve(workers=1) as server:
+        (worker,) = workers(server)
+        with contextlib.suppress(ConnectionError):
+            get(server)
+        server.stderr.wait_for(f'process {worker} is killed for what it sent: not a message')
+        server.stderr.wait_for(rf'\(pid {worker}\) was killed by SIGKILL; replaced')
+        server.stderr.wait_for('is ready')
+
+
+def test_a_killed_mold_is_replaced_by_a_new_generation(site: Site) -> None:
+    with site.serve() as server:
+        before = workers(server)
+        site.change(version='two')
+        with Load(server) as load:
+            os.kill(molds(server)[0], signal.SIGKILL)
+            server.stderr.wait_for(r'the mold of generation 1 \(pid \d+\) was killed by SIGKILL; a new generation is')
+            server.stderr.wait_for('generation 2: loaded, 2 workers')
+        assert load.failures == []
+        assert get(server, '/version') == 'two'
+        assert int(get(server)) not in before
+
+
+def test_a_killed_mold_whose_application_broke_meanwhile(site: Site) -> None:
+    with site.serve() as server:
+        site.write('import nothing_of_that_name\n')
+        with Load(server) as load:
+            os.kill(molds(server)[0], signal.SIGKILL)
+            server.stderr.wait_for('generation 2 is given up; generation 1 serves on')
+            server.stderr.wait_for('generation 3 is given up; generation 1 serves on')
+            site.change(version='two')
+            server.stderr.wait_for(r'generation \d+: loaded, 2 workers')
+        assert load.failures == []
+        assert get(server, '/version') == 'two'
+
+
+def test_when_the_master_dies_workers_finish_and_a_new_master_binds_at_once(site: Site) -> None:
+    with site.serve() as server:
+        everybody = [*molds(server), *workers(server)]
+        assert len(everybody) == 3
+        waiting = Waiting(server)
+        site.wait_for_arrival()
+        server.send_signal(signal.SIGKILL)
+        server.wait()
+        with site.serve('--bind', f'127.0.0.1:{server.port}') as successor:
+            # One of the old workers still has a request, and none of them the address.
+            assert get(successor, '/version') == 'one'
+            assert sum(map(is_alive, everybody)) == 1
+            (busy,) = filter(is_alive, everybody)
+            with watched(busy) as end:
+                site.open_gate('finished')
+                assert waiting.result() == 'finished'
+                assert select.select([end], [], [], 10)[0]
+        server.stderr.wait_for('the master is gone: finishing what there is')
+
+
+def test_when_the_master_dies_idle_workers_and_the_mold_go_at_once(site: Site) -> None:
+    with site.serve() as server:
+        everybody = [*molds(server), *workers(server)]
+        server.send_signal(signal.SIGKILL)
+        server.wait()
+        for pid in everybody:
+            try:
+                with watched(pid) as end:
+                    assert select.select([end], [], [], 2)[0]
+            except ProcessLookupError:
+                pass  # gone before it could be watched
+
+
+def test_when_the_master_dies_a_mold_that_hangs_is_ended_too(site: Site) -> None:
+    """It doesn't read its channel: the kernel's alarm is for it."""
+    site.write(APP + 'wait()\n')
+    arguments = site.arguments(1, ('--load-timeout', '30'))
+    command = changed('child.ALARM_MARGIN = -29.5')
+    with start(*arguments, cwd=site.folder, command=command) as server:
+        site.wait_for_arrival()
+        (mold,) = children(server.pid)
+        with watched(mold) as end:
+            server.send_signal(signal.SIGKILL)
+            assert select.select([end], [], [], 10)[0]
+
+
+def test_orphans_of_the_application_leave_no_zombies(site: Site) -> None:
+    """They fall to the master, as a subreaper: a process whose parent, a program that the application ran, is gone."""
+    site.write(
+        'import subprocess\n\n'
+        'def app(environ, start_response):\n'
+        '    script = "(exec > /dev/null 2>&1; exec cat < gate) & echo $!"\n'
+        '    done = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE)\n'
+        '    start_response("200 OK", [("Content-Length", str(len(done.stdout)))])\n'
+        '    return [done.stdout]\n'
+    )
+    with site.serve(workers=1) as server:
+        orphan = int(get(server))
+        assert orphan in children(server.pid)
+        with watched(orphan) as end:
+            site.open_gate('end\n')
+            assert select.select([end], [], [], 10)[0]
+        assert get(server)  # a turn of everybody's loop; what is left of the other orphan is ended with the server
+        os.kill(workers(server)[0], signal.SIGKILL)
+        server.stderr.wait_for('replaced')  # it was reaped after the orphan had ended, and all that have are
+        assert orphan not in children(server.pid)

@@ -1,0 +1,175 @@
+"""TERM, INT and QUIT: what is finished, what is answered, what is dropped, and that nothing stays behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.master.site import APP, Waiting, get, hang_up, is_alive, molds, workers
+
+if TYPE_CHECKING:
+    from tests.master.site import Site
+    from tests.serving import Server
+
+REQUEST = b'GET /pid HTTP/1.1\r\nHost: x\r\n\r\n'
+
+
+def refused(server: Server) -> bool:
+    try:
+        socket.create_connection(('127.0.0.1', server.port), 5).close()
+    except OSError:
+        return True
+    return False
+
+
+def test_term_finishes_what_there_is(site: Site) -> None:
+    with site.serve() as server:
+        everybody = [*molds(server), *workers(server)]
+        waiting = Waiting(server)
+        site.wait_for_arrival()
+        server.terminate()
+        server.stderr.wait_for('stopping: finishing what there is')
+        site.open_gate('finished')
+        assert waiting.result() == 'finished'
+        assert server.wait() == 0
+        server.stderr.wait_for('stopped')
+        assert not any(map(is_alive, everybody))
+        assert refused(server)
+
+
+@pytest.mark.parametrize('bind', ['tcp', 'unix'])
+def test_term_answers_every_connection_that_the_kernel_has(bind: str, site: Site) -> None:
+    """The workers are stopped meanwhile, so that all of them are still in the backlog when the signal comes."""
+    path = site.folder / 'socket'
+    with (
+        site.serve('--bind', f'unix:{path}' if bind == 'unix' else '127.0.0.1:0') as server,
+        contextlib.ExitStack() as stack,
+    ):
+        asleep = workers(server)
+        for pid in asleep:
+            os.kill(pid, signal.SIGSTOP)
+        clients = []
+        for _ in range(100):
+            family = socket.AF_UNIX if bind == 'unix' else socket.AF_INET
+            client = stack.enter_context(socket.socket(family))
+            client.settimeout(10)
+            client.connect(str(path) if bind == 'unix' else ('127.0.0.1', server.port))
+            client.sendall(REQUEST)
+            clients.append(client)
+        server.terminate()
+        server.stderr.wait_for('the mold of generation 1 .* was killed by SIGKILL')
+        for pid in asleep:
+            os.kill(pid, signal.SIGCONT)
+        for client in clients:
+            with client, client.makefile('rb') as answer:
+                assert answer.readline() == b'HTTP/1.1 200 OK\r\n'
+        assert server.wait() == 0
+
+
+def test_term_has_an_end(site: Site) -> None:
+    with site.serve('--graceful-timeout', '0.2') as server:
+        waiting = Waiting(server)
+        site.wait_for_arrival()
+        server.terminate()
+        assert server.wait() == 0
+        with pytest.raises(ConnectionError):
+            waiting.result()
+
+
+def test_a_worker_that_cannot_even_drain_is_killed(site: Site) -> None:
+    with site.serve('--graceful-timeout', '0.2', workers=1) as server:
+        (worker,) = workers(server)
+        os.kill(worker, signal.SIGSTOP)
+        server.terminate()
+        server.stderr.wait_for(r'worker main/1/0 \(pid \d+\) did not finish within 0.2 s, and is killed')
+        assert server.wait() == 0
+        assert not is_alive(worker)
+
+
+@pytest.mark.parametrize('numbers', [['INT'], ['QUIT'], ['TERM', 'TERM'], ['TERM', 'INT']], ids='-'.join)
+def test_a_quick_stop_waits_for_nobody(numbers: list[str], site: Site) -> None:
+    with site.serve() as server:
+        everybody = [*molds(server), *workers(server)]
+        waiting = Waiting(server)
+        site.wait_for_arrival()
+        for name in numbers:
+            server.send_signal(signal.Signals[f'SIG{name}'])
+            server.stderr.wait_for('stopping')
+        server.stderr.wait_for('stopped')
+        assert server.wait() == 0
+        with pytest.raises(ConnectionError):
+            waiting.result()
+        assert not any(map(is_alive, everybody))
+
+
+def test_a_quick_stop_kills_what_does_not_listen(site: Site) -> None:
+    with site.serve(workers=1) as server:
+        (worker,) = workers(server)
+        os.kill(worker, signal.SIGSTOP)
+        server.send_signal(signal.SIGINT)
+        assert server.wait() == 0
+        assert not is_alive(worker)
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_it_stops_while_the_first_generation_hangs(number: signal.Signals, site: Site) -> None:
+    site.write(APP + 'wait()\n')
+    with site.start() as server:
+        site.wait_for_arrival()
+        server.send_signal(number)
+        assert server.wait() == 0
+
+
+def test_it_stops_while_a_reload_hangs(site: Site) -> None:
+    with site.serve() as server:
+        waiting = Waiting(server)
+        site.wait_for_arrival()
+        site.write(APP + 'wait()\n')
+        hang_up(server)
+        site.wait_for_arrival()
+        server.terminate()
+        # Whom the gate is opened for: the mold is gone by the time that the workers are told to drain.
+        server.stderr.wait_for('the mold of generation 1 .* was killed by SIGKILL')
+        site.open_gate('finished')
+        assert waiting.result() == 'finished'
+        assert server.wait() == 0
+
+
+def test_a_hangup_is_too_late_when_it_stops(site: Site) -> None:
+    with site.serve() as server:
+        waiting = Waiting(server)
+        site.wait_for_arrival()
+        server.terminate()
+        server.stderr.wait_for('stopping')
+        hang_up(server)
+        server.send_signal(signal.SIGUSR2)
+        server.stderr.wait_for('SIGUSR2 is ignored')  # and so was the one before it
+        assert 'reloading' not in server.stderr.text
+        assert server.stderr.text.count('listening on') == 1
+        site.open_gate('finished')
+        assert waiting.result() == 'finished'
+        assert server.wait() == 0
+
+
+def test_signals_that_mean_nothing_yet_do_no_harm(site: Site) -> None:
+    with site.serve() as server:
+        server.send_signal(signal.SIGUSR2)
+        server.stderr.wait_for('SIGUSR2 is ignored')
+        server.send_signal(signal.SIGWINCH)
+        assert get(server)
+
+
+def test_workers_more_and_fewer(site: Site) -> None:
+    with site.serve() as server:
+        server.send_signal(signal.SIGTTIN)
+        server.stderr.wait_for(r'worker main/1/2 \(pid \d+\) is ready')
+        assert len(workers(server)) == 3
+        server.send_signal(signal.SIGTTOU)
+        server.stderr.wait_for(r'worker main/1/2 \(pid \d+\) exited with status 0')
+        assert len(workers(server)) == 2
+        assert int(get(server)) in workers(server)
