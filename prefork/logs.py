@@ -76,9 +76,9 @@ _TEMPLATES = {'common': COMMON, 'combined': COMBINED}
 _UNSAFE = re.compile(r'[^ !#-\[\]-~]')
 
 
-def _escape(text: str) -> str:
+def _escape(text: object) -> str:
     """``text`` from a client (code points below 256), with what isn't safe in a log written as \\xHH."""
-    return _UNSAFE.sub(lambda match: f'\\x{ord(match[0]) & 0xFF:02x}', text)
+    return _UNSAFE.sub(lambda match: f'\\x{ord(match[0]) & 0xFF:02x}', str(text))
 
 
 class AccessLog:
@@ -108,7 +108,11 @@ class AccessLog:
             self._clock = time.strftime('%d/%b/%Y:%H:%M:%S %z', time.localtime(now))
         referer = environ.get('HTTP_REFERER', '-')
         agent = environ.get('HTTP_USER_AGENT', '-')
-        if _UNSAFE.search(line) or _UNSAFE.search(referer) or _UNSAFE.search(agent):
+        try:
+            safe = not (_UNSAFE.search(line) or _UNSAFE.search(referer) or _UNSAFE.search(agent))
+        except TypeError:
+            safe = False  # the environ is the application's: anything can be there by now
+        if not safe:
             line, referer, agent = _escape(line), _escape(referer), _escape(agent)
         user = environ.get('REMOTE_USER') or '-'
         if self._combined:

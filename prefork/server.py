@@ -11,6 +11,7 @@ It is what OpenStack's ``wsgi.Server`` was to its services, on prefork's own eng
 
 from __future__ import annotations
 
+import os
 import threading
 
 from prefork import logs
@@ -22,6 +23,7 @@ from prefork.worker.loop import Backlog, Loop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from typing import Any
 
     from prefork.worker.gateway import WSGIApplication
@@ -30,8 +32,8 @@ if TYPE_CHECKING:
 class Server:
     """Serves a WSGI application on one address.
 
-    ``name`` is for the logs; ``app`` may be None as long as ``start`` isn't called.  ``port`` 0 takes a free port, and a
-    ``host`` that begins with ``unix:`` is the path of a unix socket.  ``pool_size`` is the most connections at once,
+    ``name`` is for the logs; ``app`` may be None as long as ``start`` isn't called.  ``port`` 0 takes a free port, and
+    a ``host`` that begins with ``unix:`` is the path of a unix socket.  ``pool_size`` is the most connections at once,
     ``backlog`` how many more the kernel keeps, ``use_ssl`` asks for TLS with ``ssl_cert_file`` and ``ssl_key_file``,
     ``max_url_len`` is the longest request target in bytes.  Every other option of ``[server:NAME]`` can be given by its
     name, with a value of its type: ``keep_alive=False``, ``client_socket_timeout=5``.
@@ -59,19 +61,19 @@ class Server:
             raise ConfigError(f'no such option: {", ".join(sorted(unknown))}')
         address = Address('unix', host[len('unix:') :], 0) if host.startswith('unix:') else Address('tcp', host, port)
         options = {'access_log': 'off', **options, 'bind': (address,), 'backlog': backlog}
-        if pool_size is not None:
+        if pool_size:
             options['pool_size'] = pool_size
         if max_url_len is not None:
             options['max_url_len'] = max_url_len
         self.name = name
         self.app = app
         self.settings = Settings(options)
-        self._use_ssl = use_ssl
         try:
             self._listener = listeners.open_listener(address, self.settings)
         except BindError:
             logger.error('could not bind to %s', address)
             raise
+        self._listener.tls = use_ssl  # the files alone don't ask for it: services share one set of options
         self.host: str = self._listener.address.host
         self.port: int = self._listener.address.port
         self._loop: Loop | None = None
@@ -83,6 +85,11 @@ class Server:
         """The connections that may be open at once: 0 while the server is stopped."""
         return self.settings.pool_size if self._loop is not None else 0
 
+    @property
+    def socket(self) -> socket.socket:
+        """The listening socket, to look at its options; it is the server's to accept from and to close."""
+        return self._listener.socket
+
     def start(self) -> None:
         """Serve, in a thread of its own.  Raises ConfigError where the files for TLS are missing or wrong."""
         if self._thread is not None:
@@ -91,16 +98,17 @@ class Server:
             raise RuntimeError(f'{self.name} has no application to serve')
         copy = self._listener.duplicate()
         try:
-            if self._use_ssl:
+            if copy.tls:
                 self._wrap(copy)
+            descriptor = logs.open_file(self.settings.access_log)
         except Exception:
             copy.close()
-            logger.error('failed to start %s on %s with TLS', self.name, self._listener.address)
+            logger.error('failed to start %s on %s', self.name, self._listener)
             raise
-        access_log = logs.open_file(self.settings.access_log)
-        log = None if access_log is None else logs.AccessLog(access_log, self.settings.access_log_format)
+        log = None if descriptor is None else logs.AccessLog(descriptor, self.settings.access_log_format)
         self._loop = Loop(self.app, [copy], self.settings, access_log=log)
-        self._thread = threading.Thread(target=self._loop.run, name=f'prefork-{self.name}', daemon=True)
+        arguments = (self._loop, descriptor)
+        self._thread = threading.Thread(target=_serve, args=arguments, name=f'prefork-{self.name}', daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
@@ -134,3 +142,11 @@ class Server:
         if not self.settings.ssl_cert_file or not self.settings.ssl_key_file:
             raise ConfigError('TLS needs both ssl_cert_file and ssl_key_file')
         listeners.wrap(listener, tls.make_context(self.settings))
+
+
+def _serve(loop: Loop, log_descriptor: int | None) -> None:
+    try:
+        loop.run()
+    finally:
+        if log_descriptor is not None and log_descriptor != logs.STDOUT:
+            os.close(log_descriptor)

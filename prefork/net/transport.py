@@ -7,13 +7,15 @@ OSError, and an end is ``b''``.
 from __future__ import annotations
 
 import os
+import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     import ssl
 
-_FILE_BLOCK = 65536  # what a TLS connection reads of a file at once
+_TLS_BLOCK = 65536  # what OpenSSL is given at once: it says nothing of its progress until it has written all of it
+_RESET = struct.pack('ii', 1, 0)  # socket(7), SO_LINGER: on, for 0 seconds
 _SENDFILE_BLOCK = 1 << 20  # what sendfile is given at once, so that one fast reader can't hold the loop
 
 
@@ -42,6 +44,12 @@ class PlainTransport:
     def finish(self) -> None:
         """Tell the client that no more comes; what it sends can still be read."""
         self._socket.shutdown(1)  # SHUT_WR
+
+    def reset_when_closed(self) -> None:
+        """Have the client see that the end, when it comes, wasn't meant to be one."""
+        import socket  # for two numbers, once in a blue moon
+
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
     def close(self) -> None:
         self._socket.close()
@@ -81,6 +89,8 @@ class TLSTransport:
         return data
 
     def send(self, data: bytes | memoryview) -> int:
+        if len(data) > _TLS_BLOCK:
+            data = memoryview(data)[:_TLS_BLOCK]
         try:
             return self._socket.send(data)
         except self._blocked as error:
@@ -88,7 +98,7 @@ class TLSTransport:
 
     def send_file(self, descriptor: int, offset: int, count: int) -> int:
         """Send up to ``count`` bytes of a file from ``offset``; 0 means that the file is shorter than that."""
-        data = os.pread(descriptor, min(count, _FILE_BLOCK), offset)
+        data = os.pread(descriptor, min(count, _TLS_BLOCK), offset)
         return self.send(data) if data else 0
 
     def finish(self) -> None:
@@ -98,6 +108,9 @@ class TLSTransport:
         except OSError:
             pass  # the client's own close_notify isn't awaited, and a client that is gone needs none
         self._socket.shutdown(1)
+
+    def reset_when_closed(self) -> None:
+        """Nothing to do: an end without close_notify is an error to the client."""
 
     def close(self) -> None:
         self._socket.close()

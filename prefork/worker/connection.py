@@ -12,11 +12,12 @@ from collections import deque
 from selectors import EVENT_READ, EVENT_WRITE
 
 from prefork.errors import ClientGone, ProtocolError
-from prefork.http1 import response
+from prefork.http1 import grammar, response
 from prefork.http1.body import ChunkedBody, CountedBody
 from prefork.http1.head import CHUNKED, END
+from prefork.logs import logger
 from prefork.worker.phase import Phase
-from prefork.worker.spool import Spool, open_temporary
+from prefork.worker.spool import NO_DIRECTORY, Spool, open_temporary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ LINGER = 2.0
 """Seconds that a closed connection is still read from, so that the client sees the answer and not a reset."""
 
 _LINGER_BYTES = 1 << 20
+_TURN = 1 << 20  # bytes after which a client that reads as fast as we send lets others have their turn
 
 HANDSHAKE, IDLE, RECEIVING, RUNNING, SENDING, LINGERING, FREE = (
     Phase.HANDSHAKE,
@@ -216,7 +218,7 @@ class Connection:
         while True:
             data = self._buffer
             if data[:2] == b'\r\n':  # RFC 9112 2.2: empty lines before a request line are skipped
-                data = self._buffer = data.lstrip(b'\r\n')
+                data = self._buffer = grammar.EMPTY_LINES.sub(b'', data)
                 self._scanned = 0
             end = data.find(END, self._scanned)
             if end < 0:
@@ -302,7 +304,7 @@ class Connection:
             del self.environ['HTTP_TRANSFER_ENCODING']
             self.environ['CONTENT_LENGTH'] = str(spool.size)
         self._buffer = body.rest
-        self._body = self._spool = None
+        self._body = None  # the spool stays until the request is answered: its file is ours to close
         self._moved = 0
         return True
 
@@ -317,7 +319,10 @@ class Connection:
             return False
         if crew.call(loop.respond, self):
             return self._conclude()
-        loop.call_soon_threadsafe(self.resume)
+        if crew.done:
+            self._release()  # the loop is over: nobody else will
+        else:
+            loop.call_soon_threadsafe(self.resume)
         return False
 
     def run_waiting(self) -> None:
@@ -370,6 +375,8 @@ class Connection:
         self.environ = {}
         self.produced = self._moved = 0
         self._overflow = None
+        if self._spool is not None:
+            self._drop_body()
 
     def refuse(self, error: ProtocolError) -> None:
         """Answer what isn't a request that we serve, and close."""
@@ -442,20 +449,28 @@ class Connection:
         region = self._overflow
         try:
             if region is None or not self._queue or self._queue[-1] is not region:
+                if settings.spool_dir == NO_DIRECTORY:
+                    raise OSError('there is spool_dir = none for it')
                 region = self._overflow = FileRegion(open_temporary(settings.spool_dir), 0, 0)
                 self._queue.append(region)
             end = region.offset + region.count
             if end + len(data) > settings.max_body:
                 raise OSError(f'it would need more than max_body = {settings.max_body} bytes')
-            region.count += os.pwrite(region.descriptor, data, end)
+            while data:
+                written = os.pwrite(region.descriptor, data, end)
+                region.count += written
+                end += written
+                data = memoryview(data)[written:]
         except OSError as error:
+            logger.error('%s: the response cannot be kept for a slow client: %s', self.line, error)
             self.broken = True
-            raise ClientGone(f'the response cannot be kept for a slow client: {error}') from error
+            raise ClientGone('the client is too slow for its response') from error
 
     def flush(self) -> bool:
-        """Send from the queue what the socket takes; whether all is sent.  Sets ``broken``."""
+        """Send what the socket takes of the queue, a turn's worth at most; whether all is sent.  Sets ``broken``."""
         queue = self._queue
-        while queue:
+        enough = self._moved + _TURN
+        while queue and self._moved < enough:
             item = queue[0]
             try:
                 if type(item) is FileRegion:
@@ -481,7 +496,7 @@ class Connection:
                 self.broken = True
                 return False
             self._moved += sent
-        return True
+        return not queue
 
     # --- sending, by the loop ---
 
@@ -527,18 +542,39 @@ class Connection:
             self.broken = True
             self._wake()
         elif phase is not RUNNING:
-            if phase is SENDING:
-                self.broken = True
-                self._finish_request()
+            self.cut_off()
+
+    def cut_off(self) -> None:
+        """Close, whatever the loop waits for; a response that wasn't read to its end is still counted and logged."""
+        if self.phase is SENDING:
+            self._finish_request()
+        elif self.phase is IDLE:
+            try:
+                self._transport.finish()  # RFC 8446 6.1: close_notify comes before the end
+            except OSError:
+                pass  # the client was faster
+        self.close()
+
+    def give_up(self) -> None:
+        """A bug of ours has come up: do no more for this client."""
+        if self.waiter is not None:
+            self.broken = True
+            self._wake()
+        elif self.phase is not FREE:
             self.close()
 
     def abandon(self) -> None:
-        """The loop ends: close, and let a thread that waits for room go."""
+        """The loop ends: close, and let a thread that waits for room go.  A call that is stuck keeps its connection
+        until it returns."""
         waiter, self.waiter = self.waiter, None
-        self.close()
         if waiter is not None:
+            self.close()
             self.broken = True
             waiter.release()
+        elif self.phase is RUNNING:
+            self.broken = True  # so that its thread doesn't wait for a loop that isn't there
+        else:
+            self.cut_off()
 
     def drain(self, deadline: float) -> None:
         """The worker goes: wait a moment for a request that may be on its way, and answer it as the last."""
@@ -549,6 +585,8 @@ class Connection:
     def _hang_up(self) -> None:
         """Close after a response, so that the client gets all of it: closing with unread bytes would reset it."""
         if self.aborted:
+            if not self.minor:
+                self._transport.reset_when_closed()  # to HTTP/1.0, any other end looks like that of the response
             self.close()
             return
         try:
@@ -568,16 +606,20 @@ class Connection:
     def close(self) -> None:
         """Give up the client and the slot."""
         self._watch(0)
+        self._release()
+        self._buffer = b''
+        self._reset()
+        self.phase = FREE
+        self._loop.pool.give_back(self)
+
+    def _release(self) -> None:
+        """Close all descriptors."""
         self._transport.close()
         self._drop_body()
         for item in self._queue:
             if isinstance(item, FileRegion):
                 os.close(item.descriptor)
         self._queue.clear()
-        self._buffer = b''
-        self._reset()
-        self.phase = FREE
-        self._loop.pool.give_back(self)
 
     def _drop_body(self) -> None:
         if self._spool is not None:

@@ -91,12 +91,12 @@ class Gateway:
             connection.persist = False
         except BaseException:
             exchange.fail()
-        close = getattr(result, 'close', None)
-        if close is not None:
-            try:
+        try:
+            close = getattr(result, 'close', None)
+            if close is not None:
                 close()
-            except BaseException:
-                logger.exception('%s: close() of the response failed', connection.line)
+        except BaseException:
+            logger.exception('%s: close() of the response failed', connection.line)
 
     def date(self) -> bytes:
         """The Date field (RFC 9110 6.6.1), made once a second."""
@@ -148,11 +148,12 @@ class Exchange:
         return self.write
 
     def write(self, data: bytes) -> None:
-        """PEP 3333's ``write``: send a block of the body now; it returns when the client has read most of what came before."""
+        """PEP 3333's: send a block of the body now; it returns when the client has read most of what came before."""
         if type(data) is not bytes:
             raise ApplicationError(f'a block of the body must be bytes, not {type(data).__name__}')
-        if data:
-            self._send(data, None)
+        if data and not self._send(data, None) and self._may_have_body():
+            # PEP 3333, "Handling the Content-Length Header": an error for who writes past that point.
+            raise ApplicationError('write() went past the Content-Length')
 
     def send_whole(self, blocks: list[bytes] | tuple[bytes, ...]) -> None:
         """A body of which all is there: it is counted, goes out at once, and costs no thread."""
@@ -183,8 +184,8 @@ class Exchange:
         for block in blocks:
             if type(block) is not bytes:
                 raise ApplicationError(f'a block of the body must be bytes, not {type(block).__name__}')
-            if block:
-                self._send(block, len(block) if single else None)
+            if block and not self._send(block, len(block) if single else None):
+                break  # an iterable without an end, such as a stream of events, would keep its thread for ever
         self._end()
 
     def send_file(self, wrapper: FileWrapper) -> None:
@@ -206,7 +207,8 @@ class Exchange:
             self._connection.put_file(descriptor, offset, count)
         else:
             os.close(descriptor)
-        if self._remaining > count:
+        self._remaining -= count
+        if self._remaining > 0:
             self._too_short()
 
     def fail(self) -> None:
@@ -245,10 +247,13 @@ class Exchange:
         self._started = True
         return head
 
-    def _send(self, block: bytes, known_length: int | None) -> None:
+    def _send(self, block: bytes, known_length: int | None) -> bool:
+        """Send a block, with the head where that isn't out; whether there was room for all of it."""
         head = b'' if self._started else self._head(known_length)
         remaining = self._remaining
+        fits = True
         if remaining >= 0:
+            fits = len(block) <= remaining
             block = self._counted(block)
         else:
             self._connection.produced += len(block)
@@ -257,6 +262,11 @@ class Exchange:
         if head or block:
             self._connection.put(head + block if head else block)
             self._connection.wait_for_room()
+        return fits
+
+    def _may_have_body(self) -> bool:
+        connection = self._connection
+        return not connection.bodiless and connection.code not in (204, 304)
 
     def _counted(self, block: bytes) -> bytes:
         """As much of ``block`` as the Content-Length has room for."""
@@ -266,7 +276,7 @@ class Exchange:
         if len(block) <= room:
             self._remaining = room - len(block)
             return block
-        if room and not connection.bodiless and connection.code not in (204, 304):
+        if self._may_have_body():
             logger.error('%s: the body is longer than its Content-Length; the rest is cut', connection.line)
         self._remaining = 0
         return block[:room]

@@ -4,10 +4,10 @@ One thread at a time holds the lead.  It alone touches the selector and the conn
 of an application call it lets the lead go, and takes it back afterwards if nobody else has it by then: two operations
 on an uncontended lock are all that an ordinary request pays.
 
-One more thread, the sentry, stands by.  It sleeps without a timeout while there are no calls, ticks while there are, and
-takes the lead when one call has lasted for a whole tick.  The call's thread then finds the lead taken, hands its
-connection back to the loop and stands by in its turn.  There are ``threads`` + 1 threads at the most, and one more for each that is
-parked: asleep inside an application's unfinished response, until its client has read what there is.
+One more thread, the sentry, stands by.  It sleeps without a timeout while there are no calls, ticks while there are,
+and takes the lead when one call has lasted for a whole tick.  The call's thread then finds the lead taken, hands its
+connection back to the loop and stands by in its turn.  There are ``threads`` + 1 threads at the most, and one more for
+each that is parked: asleep inside an application's unfinished response, until its client has read what there is.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ TICK = 0.004
 
 
 class Crew:
-    """The threads of a worker.  ``lead`` is called by whoever gets the lead, and returns when it is lost or all is done.
+    """The threads of a worker.  ``lead`` is called by whoever gets the lead; it returns when that is lost or over.
 
-    Attributes: ``leader`` the leading thread's identity; ``running`` what each calling thread works on; ``done`` whether the
-    threads shall end.
+    Attributes: ``leader`` the leading thread's identity; ``running`` what each calling thread works on; ``done``
+    whether the threads shall end.
     """
 
     __slots__ = (
@@ -100,6 +100,7 @@ class Crew:
         self._serial += 1
         if self._asleep:
             self._ring()
+        self.leader = 0  # whoever takes the lead may have the lock a moment before its name stands here
         self._lead.release()
         self._context.copy().run(function, subject)
         del self.running[me]

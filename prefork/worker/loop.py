@@ -1,14 +1,14 @@
 """A worker's loop: the one place that waits, for its listeners, its clients, its master and the next deadline.
 
-:class:`Loop` is all that a process needs to serve: ``run()`` in a worker that the master forked, or in the embeddable Server's
-thread.  Threads and leadership are :mod:`prefork.worker.handoff`'s, a client is :mod:`prefork.worker.connection`'s.
+:class:`Loop` is all that a process needs to serve: ``run()`` in a worker that the master forked, or in the embeddable
+Server's thread.  Threads and leadership are :mod:`prefork.worker.handoff`'s, a client is
+:mod:`prefork.worker.connection`'s.
 """
 
 from __future__ import annotations
 
 import enum
 import errno
-import os
 import selectors
 import sys
 import time
@@ -18,6 +18,7 @@ from prefork import scoreboard
 from prefork.http1.head import HeadParser
 from prefork.logs import logger
 from prefork.net.transport import PlainTransport, TLSTransport
+from prefork.worker.bell import Bell
 from prefork.worker.connection import RATE_GRACE, Connection
 from prefork.worker.gateway import Gateway
 from prefork.worker.handoff import Crew
@@ -95,7 +96,7 @@ class Loop:
         self._ready: Events = deque()  # what select said and nobody has handled yet: it outlives a change of leaders
         self._soon: deque[Callable[[], None]] = deque()
         self._polling = False
-        self._bell, self._bell_rope = _make_bell()
+        self._bell = Bell()
         self._next_sweep = 0.0
         timeouts = (settings.keepalive_timeout, settings.header_timeout, settings.ssl_handshake_timeout)
         self._shortest_timeout = min(max(min(timeouts), 0.05), settings.client_socket_timeout or RATE_GRACE, RATE_GRACE)
@@ -115,14 +116,14 @@ class Loop:
         """Have the leader call ``function`` before it waits again; from any thread."""
         self._soon.append(function)
         if self._polling:
-            self._ring()
+            self._bell.ring()
 
     def run(self) -> None:
         """Serve until stopped or drained.  A call that is stuck then is left behind with its thread."""
         previous = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_INTERVAL)
         allow_descriptors(self.settings.pool_size)
-        self.watch(self._bell, self._silence)
+        self.watch(self._bell, self._bell.silence)
         self.crew.start()
         try:
             self.crew.wait()
@@ -147,7 +148,8 @@ class Loop:
 
     def close_listeners(self) -> None:
         """Close this process's copies of the listening sockets."""
-        self._listen(False)
+        if self._listening:
+            self._listen(False)
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
@@ -173,11 +175,19 @@ class Loop:
                 if crew.leader != me:
                     return
             while soon:
-                soon.popleft()()
+                function = soon.popleft()
+                try:
+                    function()
+                except Exception:
+                    self._contain(function)
                 if crew.leader != me:
                     return
             while self.waiting and not crew.full:
-                self.waiting.popleft().run_waiting()
+                connection = self.waiting.popleft()
+                try:
+                    connection.run_waiting()
+                except Exception:
+                    self._contain(connection.run_waiting)
                 if crew.leader != me:
                     return
             timeout = self._prepare()
@@ -224,14 +234,14 @@ class Loop:
         if self.pool.used:
             # Until then a connection can get a deadline before all that there are, by the shortest of the options.
             earliest = min(earliest, now + self._shortest_timeout)
-        if self._accept_after > now:
-            earliest = min(earliest, self._accept_after)
-        if drained is not None:
-            earliest = min(earliest, drained)
         self._next_sweep = max(earliest, now + min(SWEEP, self._shortest_timeout / 4))
+        if self._accept_after > now:
+            self.look_at(self._accept_after)
+        if drained is not None:
+            self.look_at(drained)
 
     def look_at(self, deadline: float) -> None:
-        """A connection got a deadline that no option gives, or is new: wake for it."""
+        """A deadline is due that the last sweep couldn't know of: wake for it."""
         if deadline < self._next_sweep:
             self._next_sweep = deadline
 
@@ -245,12 +255,12 @@ class Loop:
     def count_error(self) -> None:
         self._errors += 1
 
-    def _contain(self, callback: Callable[[int], None]) -> None:
+    def _contain(self, callback: Callable[..., object]) -> None:
         """A bug of ours in handling one client: log it, and give up that client alone."""
         logger.exception('a connection could not be handled')
         owner = getattr(callback, '__self__', None)
-        if isinstance(owner, Connection) and owner.phase is not Phase.FREE:
-            owner.close()
+        if isinstance(owner, Connection):
+            owner.give_up()
 
     # --- accepting ---
 
@@ -264,7 +274,10 @@ class Loop:
 
     def _acceptor(self, listener: Listener) -> Callable[[int], None]:
         # One connection a round: a sibling that is idle gets the next one before we do.
-        return lambda mask: self._accept(listener) and None
+        def accept(mask: int) -> None:
+            self._accept(listener)
+
+        return accept
 
     def _accept_backlog(self) -> None:
         for listener in self._listeners:
@@ -298,17 +311,18 @@ class Loop:
             base['SERVER_NAME'] = sock.getsockname()[0]
         connection = self.pool.take()
         if listener.tls:
-            connection.open(TLSTransport(sock), client, base, Phase.HANDSHAKE)
+            # The listener's socket is an SSLSocket, and what it accepts is one too.
+            connection.open(TLSTransport(sock), client, base, Phase.HANDSHAKE)  # type: ignore[arg-type]
         else:
             connection.open(PlainTransport(sock), client, base, Phase.IDLE)
-        self.look_at(connection.deadline)
+        self.look_at(self.now + self._shortest_timeout)  # before the deadline that it has, or gets next
         return True
 
     def _make_room(self) -> bool:
         victim = self.pool.victim(self.now)
         if victim is None:
             return False
-        victim.close()
+        victim.cut_off()
         return True
 
     def _listen_later(self) -> None:
@@ -316,39 +330,15 @@ class Loop:
         self._accept_after = self.now + 0.1
         self.look_at(self._accept_after)
 
-    # --- waking and ending ---
-
-    def _ring(self) -> None:
-        try:
-            os.write(self._bell_rope, b'\1\0\0\0\0\0\0\0')
-        except BlockingIOError:
-            pass  # it rings already
-
-    def _silence(self) -> None:
-        try:
-            os.read(self._bell, 4096)
-        except BlockingIOError:
-            pass
+    # --- the end ---
 
     def _close(self) -> None:
         self.close_listeners()
+        while self.waiting:
+            self.waiting.popleft().close()
         for connection in list(self.pool.used):
-            if connection.phase is not Phase.RUNNING:
-                connection.abandon()
+            connection.abandon()
         if self.access_log is not None:
             self.access_log.flush()
         self.selector.close()
-        os.close(self._bell)
-        if self._bell_rope != self._bell:
-            os.close(self._bell_rope)
-
-
-def _make_bell() -> tuple[int, int]:
-    """Descriptors to wait on and to write to, for waking the loop from another thread."""
-    if hasattr(os, 'eventfd'):
-        bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        return bell, bell
-    ends = os.pipe()
-    for end in ends:
-        os.set_blocking(end, False)
-    return ends
+        self._bell.close()

@@ -1,0 +1,317 @@
+"""The crew alone: who leads, how many threads there are, and that nobody wakes just to look."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from functools import partial
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+import pytest
+
+from prefork.worker.handoff import Crew
+from tests.worker.harness import DEADLINE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from tests.worker.harness import Log
+
+
+class Stage:
+    """A crew whose leader takes jobs from a queue, as the loop takes events from the selector."""
+
+    def __init__(self, threads: int = 4, max_parked: int = 256) -> None:
+        self._before = set(threading.enumerate())
+        self.jobs: SimpleQueue[Callable[[], Any]] = SimpleQueue()
+        self.crew = Crew(threads, max_parked, self._lead)
+
+    def _lead(self) -> None:
+        me = self.crew.leader
+        while not self.crew.done:
+            self.jobs.get()()
+            if self.crew.leader != me:
+                return
+
+    @property
+    def threads(self) -> set[threading.Thread]:
+        return set(threading.enumerate()) - self._before
+
+    def do(self, job: Callable[[], Any]) -> Any:
+        """Have the leader do ``job``, and wait for its result."""
+        results: SimpleQueue[Any] = SimpleQueue()
+        self.jobs.put(lambda: results.put(job()))
+        return results.get(timeout=DEADLINE)
+
+    def stall(self) -> Stall:
+        """Have the leader begin a call that lasts until it is told to end."""
+        stall = Stall(self)
+        self.jobs.put(lambda: stall.ended.put(self.crew.call(stall.run, stall)))
+        assert stall.begun.wait(DEADLINE)
+        return stall
+
+
+class Stall:
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._tasks: SimpleQueue[Callable[[], Any] | None] = SimpleQueue()
+        self.begun = threading.Event()
+        self.ended: SimpleQueue[bool] = SimpleQueue()
+        """What ``call`` returned."""
+        self.thread = 0
+
+    def run(self, subject: object) -> None:
+        assert subject is self
+        self.thread = threading.get_ident()
+        self.begun.set()
+        while task := self._tasks.get(timeout=DEADLINE):
+            task()
+
+    def do(self, task: Callable[[], Any]) -> SimpleQueue[Any]:
+        """Have the call do ``task``; where its result will be."""
+        results: SimpleQueue[Any] = SimpleQueue()
+        self._tasks.put(lambda: results.put(task()))
+        return results
+
+    def end(self) -> bool:
+        self._tasks.put(None)
+        return self.ended.get(timeout=DEADLINE)
+
+
+@pytest.fixture
+def stages() -> Iterator[Callable[..., Stage]]:
+    made: list[Stage] = []
+
+    def make(*args: int) -> Stage:
+        stage = Stage(*args)
+        made.append(stage)
+        return stage
+
+    yield make
+    for stage in made:
+        if not stage.crew.done:
+            stage.jobs.put(stage.crew.finish)
+        assert stage.crew.wait(DEADLINE)
+        for thread in stage.threads:
+            thread.join(DEADLINE)
+            assert not thread.is_alive(), f'{thread.name} did not end'
+
+
+@pytest.fixture
+def stage(stages: Callable[..., Stage]) -> Stage:
+    made = stages()
+    made.crew.start()
+    return made
+
+
+class Alarm:
+    """The sentry's alarm, which tells when it goes to sleep without a timeout."""
+
+    def __init__(self, alarm: threading.Lock) -> None:
+        self._alarm = alarm
+        self.asleep = threading.Semaphore(0)
+        self.release = alarm.release
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        if timeout < 0:
+            self.asleep.release()
+        return self._alarm.acquire(blocking, timeout)
+
+
+def test_the_sentry_sleeps_without_a_timeout_while_there_are_no_calls(stages: Callable[..., Stage]) -> None:
+    stage = stages()
+    alarm = Alarm(stage.crew._alarm)
+    stage.crew._alarm = alarm  # type: ignore[assignment]
+    stage.crew.start()
+    for _ in range(3):  # from the start, and after each call
+        assert alarm.asleep.acquire(timeout=DEADLINE)
+        assert stage.do(lambda: stage.crew.call(lambda subject: None, None))
+
+
+def test_a_call_that_stalls_loses_the_lead(stage: Stage) -> None:
+    first = stage.stall()
+    leader = stage.do(lambda: stage.crew.leader)
+    assert leader != first.thread
+    assert first.end() is False, 'the call is told that it leads no more'
+    assert stage.do(lambda: stage.crew.leader) == leader
+
+
+def test_as_many_calls_as_there_are_threads(stages: Callable[..., Stage]) -> None:
+    stage = stages(3)
+    stage.crew.start()
+    stalls = [stage.stall() for _ in range(3)]
+    assert stage.do(lambda: stage.crew.full)
+    assert len({stall.thread for stall in stalls}) == 3
+    assert len(stage.threads) == 4, 'three that are called, and one that leads'
+    for stall in stalls:
+        assert stall.end() is False
+    assert not stage.do(lambda: stage.crew.full)
+    again = [stage.stall() for _ in range(3)]
+    assert len(stage.threads) == 4, 'they are used again'
+    for stall in again:
+        stall.end()
+
+
+def test_one_thread_of_calls_still_has_a_leader(stages: Callable[..., Stage]) -> None:
+    stage = stages(1)
+    stage.crew.start()
+    stall = stage.stall()
+    assert stage.do(lambda: stage.crew.full)
+    assert len(stage.threads) == 2
+    stall.end()
+
+
+class HeldLock:
+    """The lead's lock; who gets it in another thread than ``owner`` is held up before it can say so."""
+
+    def __init__(self, lock: threading.Lock, owner: int) -> None:
+        self._lock = lock
+        self._owner = owner
+        self.taken, self.go_on = threading.Event(), threading.Event()
+        self.release, self.locked = lock.release, lock.locked
+
+    def acquire(self, blocking: bool = True) -> bool:
+        got = self._lock.acquire(blocking)
+        if got and threading.get_ident() != self._owner:
+            self.taken.set()
+            assert self.go_on.wait(DEADLINE)
+        return got
+
+
+def wait_until_it_is_taken(lock: HeldLock) -> None:
+    assert lock.taken.wait(DEADLINE)
+
+
+def test_there_are_never_two_leaders(stage: Stage) -> None:
+    """A call that ends in the moment in which another thread takes the lead must not believe that it still leads."""
+    crew = stage.crew
+    seen: SimpleQueue[bool] = SimpleQueue()
+
+    def job() -> None:
+        me = threading.get_ident()
+        lock = HeldLock(crew._lead, me)
+        crew._lead = lock  # type: ignore[assignment]
+        assert crew.call(wait_until_it_is_taken, lock) is False
+        seen.put(crew.leader == me)
+        lock.go_on.set()
+
+    stage.jobs.put(job)
+    assert seen.get(timeout=DEADLINE) is False
+
+
+# --- parking ------------------------------------------------------------------------------------------------------
+
+
+def test_a_parked_thread_is_not_a_running_call(stages: Callable[..., Stage]) -> None:
+    stage = stages(1)
+    stage.crew.start()
+    stall = stage.stall()
+    wakes: SimpleQueue[threading.Lock] = SimpleQueue()
+    parked = stall.do(lambda: stage.crew.park(stall, wakes.put))
+    wake = wakes.get(timeout=DEADLINE)
+    assert not stage.do(lambda: stage.crew.full)
+    other = stage.stall()
+    assert other.thread != stall.thread
+    assert len(stage.threads) == 3, 'two as always, and the one that is parked'
+    other.end()
+    wake.release()
+    assert parked.get(timeout=DEADLINE) is True
+    assert stall.do(lambda: stall in stage.crew.running.values()).get(timeout=DEADLINE)
+    stall.end()
+
+
+def call_and_tell(stage: Stage, call: Callable[[object], None], ended: SimpleQueue[bool]) -> None:
+    ended.put(stage.crew.call(call, 'x'))
+
+
+def test_a_leader_that_parks_is_replaced_at_once(stage: Stage) -> None:
+    """It can't wait for the next tick's verdict that the call is long: the sentry may be asleep by then."""
+    for _ in range(20):
+        wakes: SimpleQueue[threading.Lock] = SimpleQueue()
+        ended: SimpleQueue[bool] = SimpleQueue()
+
+        def call(subject: object, wakes: SimpleQueue[threading.Lock] = wakes) -> None:
+            stage.crew.park(subject, wakes.put)
+
+        stage.jobs.put(partial(call_and_tell, stage, call, ended))
+        wake = wakes.get(timeout=DEADLINE)
+        assert stage.do(lambda: True), 'somebody leads'
+        wake.release()
+        assert ended.get(timeout=DEADLINE) is False
+    assert len(stage.threads) <= 5, 'the spare ones go, or are used again'
+
+
+def test_no_more_threads_park_than_may(stages: Callable[..., Stage]) -> None:
+    stage = stages(4, 1)
+    stage.crew.start()
+    first, second = stage.stall(), stage.stall()
+    wakes: SimpleQueue[threading.Lock] = SimpleQueue()
+    parked = first.do(lambda: stage.crew.park(first, wakes.put))
+    wake = wakes.get(timeout=DEADLINE)
+    assert second.do(lambda: stage.crew.park(second, wakes.put)).get(timeout=DEADLINE) is False
+    assert wakes.empty()
+    wake.release()
+    assert parked.get(timeout=DEADLINE) is True
+    again = second.do(lambda: stage.crew.park(second, wakes.put))
+    wakes.get(timeout=DEADLINE).release()
+    assert again.get(timeout=DEADLINE) is True
+    first.end()
+    second.end()
+
+
+def test_threads_never_exceed_what_is_allowed(stages: Callable[..., Stage]) -> None:
+    stage = stages(2)
+    stage.crew.start()
+    wakes: SimpleQueue[threading.Lock] = SimpleQueue()
+    for round_ in range(1, 6):
+        stall = stage.stall()
+        stall.do(partial(stage.crew.park, stall, wakes.put))
+        wake = wakes.get(timeout=DEADLINE)
+        assert len(stage.threads) <= 2 + 1 + 1, f'round {round_}'
+        wake.release()
+        stall.end()
+
+
+# --- context ------------------------------------------------------------------------------------------------------
+
+
+def test_each_call_begins_with_the_context_in_which_the_crew_was_made(stages: Callable[..., Stage]) -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar('variable', default='nothing')
+    token = variable.set('loaded')
+    stage = stages()
+    variable.reset(token)
+    stage.crew.start()
+    seen: list[str] = []
+
+    def call(subject: object) -> None:
+        seen.append(variable.get())
+        variable.set('changed')
+
+    for _ in range(3):
+        stage.do(lambda: stage.crew.call(call, None))
+    assert seen == ['loaded'] * 3
+
+
+# --- the end ------------------------------------------------------------------------------------------------------
+
+
+def test_finish_does_not_wait_for_a_call(stage: Stage) -> None:
+    stall = stage.stall()
+    stage.jobs.put(stage.crew.finish)
+    assert stage.crew.wait(DEADLINE)
+    assert stall.end() is False
+
+
+def test_a_lead_that_fails_is_the_end(stage: Stage, log: Log) -> None:
+    """A worker without a leader would be deaf: better dead, and replaced."""
+
+    def fail() -> None:
+        raise LookupError('a bug')
+
+    stage.jobs.put(fail)
+    assert stage.crew.wait(DEADLINE)
+    assert stage.crew.done
+    assert 'the worker loop failed' in log.text
+    assert 'LookupError: a bug' in log.text

@@ -1,0 +1,292 @@
+"""Clients that stall: each kind has its deadline, and none of them hurts a client that doesn't."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from prefork.worker import connection, loop
+from tests.worker.harness import PLAIN, Gate, echo, hello, request, trusting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any
+
+    from tests.certificates import Certificates
+    from tests.worker.conftest import Serve
+    from tests.worker.harness import Client, Environ, Log, StartResponse, Worker
+
+SHORT = 0.3
+"""Seconds of the deadline that a test is about; the others keep their defaults, which no test can wait for."""
+
+
+@pytest.fixture(autouse=True)
+def grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """min_rate is applied after a short time instead of ten seconds."""
+    monkeypatch.setattr(connection, 'RATE_GRACE', SHORT)
+    monkeypatch.setattr(loop, 'RATE_GRACE', SHORT)
+
+
+def large(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """A large response at ``/list`` and at ``/generator``, and an echo elsewhere."""
+    if environ['PATH_INFO'] == '/list':
+        start_response('200 OK', list(PLAIN))
+        return [b'x' * 20_000_000]
+    if environ['PATH_INFO'] == '/generator':
+        start_response('200 OK', list(PLAIN))
+        return (b'x' * 100_000 for _ in range(200))
+    return echo(environ, start_response)
+
+
+POST = request('POST', '/', 'Content-Length: 1000', body=b'x' * 10)
+CHUNKED = request('POST', '/', 'Transfer-Encoding: chunked', body=b'100\r\nx')
+NO_RATE = {'min_rate': 0}
+
+STALLS = [
+    # name, what is sent, options, whether 408 is answered
+    ('nothing at all', b'', {'header_timeout': SHORT}, False),
+    ('an empty line', b'\r\n', {'header_timeout': SHORT}, False),
+    ('half a head', request()[:-2], {'header_timeout': SHORT}, True),
+    ('a byte of a head', b'G', {'header_timeout': SHORT}, True),
+    ('a counted body, by min_rate', POST, {}, True),
+    ('a chunked body, by min_rate', CHUNKED, {}, True),
+    ('a counted body, by silence', POST, {**NO_RATE, 'client_socket_timeout': SHORT}, True),
+    ('a body of which nothing comes', POST[:-10], {**NO_RATE, 'client_socket_timeout': SHORT}, True),
+]
+
+
+@pytest.mark.parametrize(('data', 'options', 'answered'), [pytest.param(*row[1:], id=row[0]) for row in STALLS])
+def test_a_request_that_never_becomes_whole(serve: Serve, data: bytes, options: dict[str, Any], answered: bool) -> None:
+    worker = serve(echo, **options)
+    client, other = worker.connect(), worker.connect()
+    client.send(data)
+    assert other.get('/beside').body == b'/beside '
+    if answered:
+        response = client.response()
+        assert (response.status, response.headers['connection']) == (408, 'close')
+    assert client.is_closed()
+    assert worker.connect().get('/after').body == b'/after '
+
+
+@pytest.mark.parametrize('path', ['/list', '/generator'])
+@pytest.mark.parametrize(
+    'options',
+    [
+        pytest.param({}, id='by min_rate'),
+        pytest.param({'min_rate': 0, 'client_socket_timeout': SHORT}, id='by silence'),
+    ],
+)
+def test_a_response_that_is_not_read(serve: Serve, log: Log, path: str, options: dict[str, Any]) -> None:
+    """min_rate counts from the beginning: what was read at once is time saved, so it is a high one here."""
+    worker = serve(large, **{'min_rate': 100_000_000, **options})
+    client, other = worker.connect(receive_buffer=4096), worker.connect()
+    client.send(request('GET', path))
+    assert other.get('/beside').body == b'/beside '
+    worker.until_connected(1)
+    with pytest.raises((ConnectionResetError, AssertionError)):
+        client.read(20_000_000)
+    assert other.get('/after').body == b'/after '
+    assert log.text == ''
+
+
+def test_a_response_that_is_read_slowly_but_steadily(serve: Serve) -> None:
+    """Longer than the deadline in all, never so long without a byte."""
+    worker = serve(large, min_rate=0, client_socket_timeout=SHORT)
+    client = worker.connect(receive_buffer=65536)
+    client.send(request('GET', '/generator') + request('GET', '/next'))
+    assert client.response().body == b'x' * 20_000_000
+    assert client.response().body == b'/next '
+
+
+def test_an_idle_connection(serve: Serve) -> None:
+    worker = serve(echo, keepalive_timeout=SHORT)
+    client = worker.connect()
+    assert client.get('/1').body == b'/1 '
+    assert client.get('/2').body == b'/2 '
+    assert client.is_closed()
+
+
+def test_an_idle_connection_has_no_time_at_all(serve: Serve) -> None:
+    client = serve(echo, keepalive_timeout=0.0).connect()
+    assert client.get('/1').body == b'/1 '
+    assert client.is_closed()
+
+
+def test_a_new_connection_has_the_time_of_a_head(serve: Serve) -> None:
+    """keepalive_timeout is for those who had an answer."""
+    worker = serve(echo, keepalive_timeout=0.05)
+    client = worker.connect()
+    assert worker.connect().get().status == 200
+    kept = worker.connect()
+    kept.get()
+    assert kept.is_closed()
+    assert client.get('/1').body == b'/1 '
+
+
+def test_a_pipelined_head_has_its_own_time(serve: Serve) -> None:
+    client = serve(echo, header_timeout=SHORT).connect()
+    client.send(request('GET', '/1') + b'GET /2 HT')
+    assert client.response().body == b'/1 '
+    assert client.response().status == 408
+
+
+def test_a_call_has_none_of_these_deadlines(serve: Serve, gate: Gate) -> None:
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if environ['PATH_INFO'] == '/slow':
+            gate.enter()
+        return echo(environ, start_response)
+
+    worker = serve(
+        app,
+        header_timeout=SHORT,
+        keepalive_timeout=SHORT,
+        client_socket_timeout=SHORT,
+    )
+    client = worker.connect()
+    client.send(request('GET', '/slow'))
+    gate.arrival()
+    idle, half = worker.connect(), worker.connect()
+    half.send(b'GET')
+    assert idle.is_closed()
+    assert half.response().status == 408, 'by now everybody else is out of time'
+    gate.let()
+    assert client.response().body == b'/slow '
+
+
+def test_a_generator_that_takes_its_time_between_blocks(serve: Serve, gate: Gate) -> None:
+    """It isn't the client who is slow."""
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        def blocks() -> Iterator[bytes]:
+            yield b'one '
+            gate.enter()
+            yield b'two'
+
+        if environ['PATH_INFO'] != '/slow':
+            return hello(environ, start_response)
+        start_response('200 OK', list(PLAIN))
+        return blocks()
+
+    worker = serve(app, header_timeout=SHORT, keepalive_timeout=SHORT, client_socket_timeout=SHORT)
+    client = worker.connect()
+    client.send(request('GET', '/slow'))
+    gate.arrival()
+    assert worker.connect().is_closed()
+    gate.let()
+    assert client.response().body == b'one two'
+
+
+# --- TLS ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('data', [b'', b'\x16\x03\x01\x02\x00\x01\x00'], ids=['silence', 'half a hello'])
+def test_a_handshake(serve: Serve, certificates: Certificates, data: bytes) -> None:
+    worker = serve(echo, **certificates.options, ssl_handshake_timeout=SHORT)
+    client = worker.connect()
+    client.send(data)
+    assert worker.connect_tls(trusting(certificates)).get('/beside').body == b'/beside '
+    assert client.is_closed()
+
+
+def test_silence_after_a_handshake(serve: Serve, certificates: Certificates) -> None:
+    worker = serve(echo, **certificates.options, header_timeout=SHORT)
+    assert worker.connect_tls(trusting(certificates)).is_closed()
+
+
+# --- lingering ----------------------------------------------------------------------------------------------------
+
+
+def test_who_never_closes_after_an_answer_is_closed(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, 'LINGER', SHORT)
+    worker = serve(echo)
+    client = worker.connect()
+    client.get('/', 'Connection: close')
+    assert client.is_closed()
+    worker.until_connected(0)
+
+
+# --- a full pool --------------------------------------------------------------------------------------------------
+
+
+def slots(worker: Worker) -> int:
+    count: int = worker.in_loop(lambda: len(worker.loop.pool.used))
+    return count
+
+
+def test_the_longest_idle_connection_makes_room(serve: Serve) -> None:
+    worker = serve(hello, pool_size=3)
+    clients: list[Client] = [worker.connect() for _ in range(3)]
+    for client in (*clients, clients[0]):
+        assert client.get().status == 200
+    newcomer = worker.connect()
+    assert newcomer.get().status == 200
+    assert clients[1].is_closed(), 'its last request is the oldest'
+    for client in (clients[0], clients[2], newcomer):
+        assert client.get().status == 200
+    assert slots(worker) == 3
+
+
+def test_many_more_connections_than_slots(serve: Serve) -> None:
+    worker = serve(hello, pool_size=5)
+    for _ in range(100):
+        assert worker.connect().get().status == 200
+    assert slots(worker) == 5
+
+
+def test_a_call_never_makes_room(serve: Serve, gate: Gate) -> None:
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if environ['PATH_INFO'] == '/slow':
+            gate.enter()
+        return echo(environ, start_response)
+
+    worker = serve(app, pool_size=2)
+    running = [worker.connect(), worker.connect()]
+    for client in running:
+        client.send(request('GET', '/slow'))
+        gate.arrival()
+    newcomer = worker.connect()
+    newcomer.send(request('GET', '/newcomer'))
+    worker.until(lambda: worker.loop._accept_after > 0)
+    assert newcomer.is_quiet()
+    gate.let(2)
+    for client in running:
+        assert client.response().body == b'/slow '
+    assert newcomer.response().body == b'/newcomer ', 'as soon as one of them is idle'
+
+
+def test_a_stalled_client_makes_room_after_a_second(serve: Serve, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('prefork.worker.pool._SLOW', 0.1)
+    worker = serve(large, pool_size=2)
+    sender, reader = worker.connect(), worker.connect(receive_buffer=4096)
+    sender.send(b'GET / HT')
+    reader.send(request('GET', '/list'))
+    reader.read_past(b'\r\n\r\n')
+    assert worker.connect().get('/1').body == b'/1 '
+    assert sender.is_closed(), 'it came first'
+    assert slots(worker) == 2
+
+
+def test_out_of_descriptors(serve: Serve, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """accept(2) fails with EMFILE: the loop tries again later, and goes on with whom it has."""
+    import errno
+    import socket
+
+    worker = serve(hello)
+    client = worker.connect()
+    assert client.get().status == 200
+    accept = socket.socket.accept
+    failures = [OSError(errno.EMFILE, 'Too many open files'), OSError(errno.ECONNABORTED, 'aborted')]
+
+    def scarce(sock: socket.socket) -> Any:
+        if failures:
+            raise failures.pop(0)
+        return accept(sock)
+
+    monkeypatch.setattr(socket.socket, 'accept', scarce)
+    newcomer = worker.connect()
+    newcomer.send(request())
+    log.wait_for('cannot accept: [Errno 24]')
+    assert client.get().status == 200
+    assert newcomer.response().status == 200
+    assert not failures
