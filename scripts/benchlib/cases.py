@@ -1,4 +1,5 @@
-"""The cases that servers are compared in: to add one, add a row (and a route to app.py if it does something new)."""
+"""The cases that servers are compared in: to add one, add a row (and a route to app.py if it does something new).
+Beside them stands what is measured without any server."""
 
 from __future__ import annotations
 
@@ -51,3 +52,16 @@ CASES = (
     Case('tls', 'hello over TLS, connections kept alive', needs=(Need.TLS,)),
 )
 BY_NAME = {case.name: case for case in CASES}
+
+
+@dataclass(frozen=True)
+class Alone:
+    """What a module measures by itself: ``python -m MODULE ROUNDS`` prints figures as JSON; ``table`` shows them."""
+
+    name: str
+    about: str
+    module: str
+
+
+ALONE = (Alone('routes', 'finding one of 10 routes and one of 1,000, without a server', 'benchlib.routes'),)
+ALONE_BY_NAME = {alone.name: alone for alone in ALONE}

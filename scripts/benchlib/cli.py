@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import platform
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,8 @@ CHECKOUT = Path(__file__).parents[2]
 DESCRIPTION = """\
 Compare prefork with other WSGI servers, and with a bare selectors loop, which is what a server in pure Python could
 reach if it did nothing. One worker on one core, wrk on another; each server is loaded once a round, and medians are
-printed with prefork's ratio to each. The servers are installed into a virtual environment of their own."""
+printed with prefork's ratio to each. The servers are installed into a virtual environment of their own. The last case
+measures routing alone, and needs no server."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,14 +43,15 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    listed = '\n'.join(f'  {case.name:9}{case.about}' for case in cases.CASES)
+    names = [case.name for case in (*cases.CASES, *cases.ALONE)]
+    listed = '\n'.join(f'  {case.name:9}{case.about}' for case in (*cases.CASES, *cases.ALONE))
     parser = argparse.ArgumentParser(
         prog='scripts/bench',
         description=DESCRIPTION,
         epilog=f'cases:\n{listed}\n\nservers:\n  {", ".join(servers.BY_NAME)}',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('--cases', type=_chooser(cases.BY_NAME), default=list(cases.BY_NAME), metavar='A,B')
+    parser.add_argument('--cases', type=_chooser(names), default=names, metavar='A,B')
     parser.add_argument('--servers', type=_chooser(servers.BY_NAME), default=list(servers.BY_NAME), metavar='A,B')
     parser.add_argument('--rounds', type=_positive, default=3, metavar='N', help='default: 3')
     parser.add_argument('--seconds', type=_positive, default=2, metavar='S', help='of each turn; default: 2')
@@ -59,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _chooser(names: dict[str, Any]) -> Any:
+def _chooser(names: Collection[str]) -> Any:
     """An argparse type: a list of some of ``names``, separated by commas, in the order of the table."""
 
     def parse(text: str) -> list[str]:
@@ -81,6 +85,8 @@ def _positive(text: str) -> int:
 
 def _missing(options: argparse.Namespace) -> str:
     """What keeps us from measuring here, and what helps; '' if nothing does."""
+    if not _served(options):
+        return ''
     if not hasattr(os, 'pidfd_open'):
         return 'needs Linux'
     if len(os.sched_getaffinity(0)) < 2:
@@ -92,28 +98,54 @@ def _missing(options: argparse.Namespace) -> str:
     return ''
 
 
+def _served(options: argparse.Namespace) -> list[cases.Case]:
+    """The chosen cases that load servers."""
+    return [cases.BY_NAME[name] for name in options.cases if name in cases.BY_NAME]
+
+
 def _needs_tls(options: argparse.Namespace) -> bool:
-    return any(cases.Need.TLS in cases.BY_NAME[name].needs for name in options.cases)
+    return any(cases.Need.TLS in case.needs for case in _served(options))
 
 
 def _bench(options: argparse.Namespace) -> None:
-    complaints = environment.ensure(options.venv, CHECKOUT)
+    served = _served(options)
+    complaints = environment.ensure(options.venv, CHECKOUT, environment.PACKAGES if served else ())
     versions = environment.versions(options.venv)
-    chosen = [servers.BY_NAME[name] for name in options.servers]
     results = report.Results()
+    if served:
+        _load_servers(options, served, results)
+        labels = {name: _label(servers.BY_NAME[name], versions) for name in options.servers}
+        print(_heading(options))
+        print(report.table(results, [case.name for case in served], labels, servers.OURS))
+        print('\n'.join(['', *report.remarks(results, labels), *complaints, report.unrest(results, labels)]).rstrip())
+    elif complaints:
+        print('\n'.join(complaints), file=sys.stderr)
+    figures = {name: _measure_alone(name, options) for name in options.cases if name in cases.ALONE_BY_NAME}
+    if options.json:
+        document = {**_document(options, versions), 'cases': report.as_json(results, servers.OURS), 'alone': figures}
+        options.json.write_text(json.dumps(document, indent=1) + '\n')
+
+
+def _load_servers(options: argparse.Namespace, served: list[cases.Case], results: report.Results) -> None:
+    chosen = [servers.BY_NAME[name] for name in options.servers]
     with tempfile.TemporaryDirectory(prefix='prefork-bench-') as files:
         plan = _plan(options, Path(files))
         if _needs_tls(options):
             _make_certificate(plan)
-        for number, name in enumerate(options.cases, 1):
-            print(f'{number}/{len(options.cases)} {name}: {cases.BY_NAME[name].about}', file=sys.stderr, flush=True)
-            rounds.run_case(cases.BY_NAME[name], chosen, plan, results)
-    labels = {server.name: _label(server, versions) for server in chosen}
-    print(_heading(options))
-    print(report.table(results, options.cases, labels, servers.OURS))
-    print('\n'.join(['', *report.remarks(results, labels), *complaints, report.unrest(results, labels)]).rstrip())
-    if options.json:
-        options.json.write_text(json.dumps(_document(options, versions, results), indent=1) + '\n')
+        for number, case in enumerate(served, 1):
+            print(f'{number}/{len(served)} {case.name}: {case.about}', file=sys.stderr, flush=True)
+            rounds.run_case(case, chosen, plan, results)
+
+
+def _measure_alone(name: str, options: argparse.Namespace) -> Any:
+    """Run a module that measures by itself, in the virtual environment, and print its table; the figures."""
+    alone = cases.ALONE_BY_NAME[name]
+    command = [str(options.venv.absolute() / 'bin' / 'python'), '-m', alone.module, str(options.rounds)]
+    done = subprocess.run(command, cwd=CHECKOUT / 'scripts', stdout=subprocess.PIPE, text=True, check=True)
+    figures = json.loads(done.stdout)
+    print(f'\n{alone.name}: {alone.about}; median of {options.rounds} rounds\n')
+    print(importlib.import_module(alone.module).table(figures))
+    return figures
 
 
 def _plan(options: argparse.Namespace, files: Path) -> rounds.Plan:
@@ -151,7 +183,7 @@ def _processor() -> str:
     return platform.machine()
 
 
-def _document(options: argparse.Namespace, versions: dict[str, str], results: report.Results) -> dict[str, Any]:
+def _document(options: argparse.Namespace, versions: dict[str, str]) -> dict[str, Any]:
     return {
         'date': time.strftime('%Y-%m-%dT%H:%M:%S%z'),
         'processor': _processor(),
@@ -163,5 +195,4 @@ def _document(options: argparse.Namespace, versions: dict[str, str], results: re
         'versions': {
             name: versions[name] for server in servers.SERVERS for name in server.distributions if name in versions
         },
-        'cases': report.as_json(results, servers.OURS),
     }

@@ -9,7 +9,13 @@ import sys
 import venv
 from pathlib import Path
 
-PACKAGES = (
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    Packages: TypeAlias = tuple[tuple[str, ...], ...]
+
+PACKAGES: Packages = (
     ('gunicorn[gevent]',),
     ('waitress',),
     ('granian',),
@@ -26,20 +32,24 @@ print(json.dumps({found.name.lower(): found.version for found in importlib.metad
 """
 
 
-def ensure(directory: Path, checkout: Path) -> list[str]:
+def ensure(directory: Path, checkout: Path, packages: Packages = PACKAGES) -> list[str]:
     """Make ``directory`` ready unless it is; the checkout is installed editable.  Returns what couldn't be installed.
 
-    The peers are installed anew when the list of them or Python has changed (or ``directory`` was removed), the
-    checkout when its pyproject.toml has.  ``installed.json`` there remembers both, and what failed of the peers.
+    ``packages`` are PACKAGES, or none where no peer takes part.  All is installed anew when their list or Python has
+    changed (or ``directory`` was removed), the checkout when its pyproject.toml has.  ``installed.json`` there
+    remembers what it was made for, and what failed of the peers.
     """
     stamp = directory / 'installed.json'
     found = json.loads(stamp.read_text()) if stamp.is_file() else {}
-    peers, project = _digest(sys.version, PACKAGES), _digest((checkout / 'pyproject.toml').read_bytes())
-    if found.get('peers') != peers:
+    python, peers = _digest(sys.version), _digest(sys.version, PACKAGES)
+    project = _digest((checkout / 'pyproject.toml').read_bytes())
+    if not found or found.get('python', python) != python or found.get('peers', peers) != peers:
         print(f'making {directory}, once', file=sys.stderr, flush=True)
         venv.EnvBuilder(with_pip=True, symlinks=True, clear=directory.exists()).create(directory)
-        found = {'peers': peers, 'complaints': _install_peers(directory)}
-        stamp.write_text(json.dumps(found))
+        found = {'python': python, 'complaints': []}
+    if packages and 'peers' not in found:
+        found |= {'peers': peers, 'complaints': _install_peers(directory, packages)}
+    stamp.write_text(json.dumps(found))
     complaints: list[str] = found['complaints']
     if found.get('project') != project:
         complaint = _pip(directory, '--editable', str(checkout))
@@ -60,11 +70,11 @@ def _digest(*content: object) -> str:
     return hashlib.sha256(repr(content).encode()).hexdigest()
 
 
-def _install_peers(directory: Path) -> list[str]:
-    if not _pip(directory, *(names[0] for names in PACKAGES)):
+def _install_peers(directory: Path, packages: Packages) -> list[str]:
+    if not _pip(directory, *(names[0] for names in packages)):
         return []
     failures = []  # one of them spoils it for all: one by one, then
-    for names in PACKAGES:
+    for names in packages:
         complaints = []
         for name in names:
             complaint = _pip(directory, name)

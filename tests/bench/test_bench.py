@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
+import re
+import sys
 import venv
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchlib import app, bareloop, cases, cli, environment, report, servers, wrk
+from benchlib import app, bareloop, cases, cli, environment, report, routes, servers, wrk
 from benchlib.cases import Need
 from benchlib.wrk import Cores, Sample
 
@@ -237,3 +240,70 @@ def test_what_could_not_be_installed_is_remembered_and_not_tried_again(
     (checkout / 'pyproject.toml').write_text('[project] # changed')
     assert environment.ensure(directory, checkout) == complaints
     assert calls == [('--editable', str(checkout))]
+
+
+def test_a_case_without_servers_installs_no_peers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory, checkout = tmp_path / 'venv', tmp_path / 'checkout'
+    checkout.mkdir()
+    (checkout / 'pyproject.toml').write_text('[project]')
+    calls: list[tuple[str, ...]] = []
+
+    def pip(directory: Path, *arguments: str) -> str:
+        calls.append(arguments)
+        return ''
+
+    monkeypatch.setattr(environment, '_pip', pip)
+    monkeypatch.setattr(venv.EnvBuilder, 'create', lambda self, where: Path(where).mkdir(exist_ok=True))
+    the_checkout = ('--editable', str(checkout))
+    peers = tuple(names[0] for names in environment.PACKAGES)
+    for packages, installed in [((), [the_checkout]), (environment.PACKAGES, [peers]), ((), [])]:
+        calls.clear()
+        assert environment.ensure(directory, checkout, packages) == []
+        assert calls == installed
+
+
+def test_the_routes_are_measured_and_shown_without_servers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(environment, 'ensure', lambda *_: [])
+    monkeypatch.setattr('shutil.which', lambda _: None)  # no wrk is needed
+    programs = tmp_path / 'venv' / 'bin'
+    programs.mkdir(parents=True)
+    (programs / 'python').write_text(f'#!/bin/sh\nPYTHONPATH={cli.CHECKOUT} exec {sys.executable} "$@"\n')
+    (programs / 'python').chmod(0o755)
+    arguments = [
+        '--cases',
+        'routes',
+        '--rounds',
+        '1',
+        '--venv',
+        str(tmp_path / 'venv'),
+        '--json',
+        str(tmp_path / 'json'),
+    ]
+    assert cli.main(arguments) == 0
+    heading, *rows = capsys.readouterr().out.strip().splitlines()[2:]
+    assert re.fullmatch(r'microseconds/match +10 routes +1,000 routes +x', heading)
+    assert [row.split('  ')[0] for row in rows] == [routes.ROUTES, routes.INDEX]
+    figures = json.loads((tmp_path / 'json').read_text())['alone']['routes']
+    assert [(who, [*costs]) for who, costs in figures.items()] == [
+        (routes.ROUTES, ['10', '1000']),
+        (routes.INDEX, ['10', '1000']),
+    ]
+    assert all(cost > 0 for costs in figures.values() for cost in costs.values())
+
+
+def test_the_tables_of_routes_have_the_sizes_they_are_named_for() -> None:
+    from routes import Mapper
+
+    for size in routes.SIZES:
+        assert len(routes._mapper(Mapper, size // len(routes.RESOURCE)).matchlist) == size
+
+
+def test_the_routes_table_has_costs_and_growth() -> None:
+    figures = {'Routes': {'10': 5.0, '1000': 1250.0}, 'with the index': {'10': 3.04, '1000': 3.8}}
+    assert routes.table(figures).splitlines() == [
+        'microseconds/match  10 routes  1,000 routes        x',
+        'Routes                    5.0       1,250.0  x250.00',
+        'with the index            3.0           3.8    x1.25',
+    ]
