@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 # The value of an entry point: module, attributes, and extras that nothing checks any more.
 _EXPRESSION = re.compile(r'([\w.]+)\s*(?::\s*([\w.]+)\s*)?(?:\[.*\]\s*)?')
 
-STAND_INS = {('paste', 'paste.composite_factory', 'urlmap'): 'prefork.deploy.urlmap:urlmap_factory'}
+STAND_INS = {
+    ('paste', 'paste.composite_factory', 'urlmap'): 'prefork.deploy.urlmap:urlmap_factory',
+    ('paste', 'paste.composite_factory', 'cascade'): 'prefork.deploy.standins:cascade_factory',
+    ('pastedeploy', 'paste.filter_app_factory', 'config'): 'prefork.deploy.standins:config_filter',
+    ('pastedeploy', 'paste.filter_app_factory', 'prefix'): 'prefork.deploy.standins:prefix_filter',
+}
 """What is built in for a distribution that isn't installed, by (normalized distribution, group, entry point)."""
 
 

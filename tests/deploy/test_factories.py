@@ -108,7 +108,7 @@ def test_urlmap_is_built_in_where_paste_is_not(ini_file: WriteIni) -> None:
 
 
 @pytest.mark.usefixtures('no_paste')
-@pytest.mark.parametrize('uri', ['egg:Paste#cascade', 'egg:Paste#main', 'egg:Other#urlmap'])
+@pytest.mark.parametrize('uri', ['egg:Paste#gzip', 'egg:Paste#main', 'egg:Other#urlmap'])
 def test_nothing_else_is(uri: str) -> None:
     with pytest.raises(errors.IniImportError, match='is not installed'):
         loadapp(uri)
