@@ -20,7 +20,7 @@ from prefork.settings import ADDRESSES, OPTIONS, from_text, nearest
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Never
+    from typing import Any, Never
     from wsgiref.types import WSGIApplication
 
     from prefork.configuration import Source, Triple
@@ -87,7 +87,13 @@ def make_parser() -> argparse.ArgumentParser:
         const=print_config,
         help='print the effective options as an ini',
     )
-    parser.add_argument('--server-name', metavar='NAME', help='the [server:NAME] section to use (default: main)')
+    parser.add_argument(
+        '--server',
+        dest='servers',
+        action='append',
+        metavar='NAME',
+        help='serve [server:NAME] alone; may be repeated (default: main and all that say they are for prefork)',
+    )
     group = parser.add_argument_group()
     for option in OPTIONS:
         if option.name in _GROUPS:
@@ -120,18 +126,18 @@ def parse(argv: list[str]) -> Command:
 
 def _no_such_flag(word: str) -> str:
     name = word.partition('=')[0]
-    flags = [option.flag[2:] for option in OPTIONS] + ['app-name', 'server-name', 'check', 'print-config']
+    flags = [option.flag[2:] for option in OPTIONS] + ['app-name', 'server', 'check', 'print-config']
     near = nearest(name.lstrip('-'), [flag.replace('-', '_') for flag in flags])
     return f'there is no flag {name}' + near.replace('_', '-').replace("'", "'--", 1)
 
 
-def _source(words: list[str], given: dict[str, str]) -> Source:
-    """The FILE or callable in ``words``; ``given`` loses --server-name, and gains the application that #NAME means."""
-    server = given.pop('server_name', None)
+def _source(words: list[str], given: dict[str, Any]) -> Source:
+    """The FILE or callable in ``words``; ``given`` loses --server, and gains the application that #NAME means."""
+    servers: list[str] = given.pop('servers', [])
     named = '' if not words or (_VARIABLE.fullmatch(words[0]) and not os.path.exists(words[0])) else words[0]
     variables = _variables(words[1:] if named else words)
     if _CALLABLE.fullmatch(named) and not named.startswith('config:') and not os.path.exists(named):
-        for_ini_files = {'NAME=VALUE': variables, '--server-name': server, '--app': given.get('app')}
+        for_ini_files = {'NAME=VALUE': variables, '--server': servers, '--app': given.get('app')}
         useless = [what for what, there in for_ini_files.items() if there]
         if useless:
             raise UsageError(f'{", ".join(useless)}: {named} is a callable, this is for an ini file')
@@ -139,7 +145,7 @@ def _source(words: list[str], given: dict[str, str]) -> Source:
     path, _, name = (named.removeprefix('config:') or DEMO).partition('#')
     if name and given.setdefault('app', name) != name:
         raise UsageError(f'{named} names one application and --app {given["app"]} another')
-    return IniSource(path, server, variables)
+    return IniSource(path, servers, variables)
 
 
 def _variables(words: list[str]) -> dict[str, str]:
@@ -193,9 +199,9 @@ def load(command: Command) -> Deployment:
     def load_app(name: str) -> WSGIApplication:
         # The command line was ours: oslo.config would read it as the application's, and complain of our flags.
         sys.argv = sys.argv[:1]
-        return command.source.load_app(wanted.settings.app)
+        return command.source.load_app(wanted.servers[name].app)
 
-    return Deployment({wanted.server: wanted.settings}, load_app, notices=wanted.notices)
+    return Deployment(wanted.servers, load_app, notices=wanted.notices)
 
 
 def check(command: Command) -> int:
@@ -260,16 +266,22 @@ def _explain(error: BaseException, settings: Settings) -> None:
 
 def print_config(command: Command) -> int:
     """Print the effective options as an ini section that says where each came from, and can be used as it is."""
-    print('\n'.join(_config_lines(effective(command.source, command.flags))))
+    lines = _config_lines(effective(command.source, command.flags))
+    try:
+        print(*lines, sep='\n', flush=True)
+    except BrokenPipeError:
+        # Its reader has seen enough (--print-config | head); at exit, what is still in the buffer would fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return EX_OK
 
 
 def _config_lines(wanted: Effective) -> list[str]:
     lines = [f'# {notice}' for notice in wanted.notices]
-    lines.append(f'[server:{wanted.server}]')
-    for option, line in zip(OPTIONS, wanted.settings.lines(), strict=True):
-        lines.append(f'# {wanted.origins.get(option.name, "default")}')
-        lines.append(line.replace('%', '%%'))  # values of an ini are interpolated
+    for server, settings in wanted.servers.items():
+        lines.append(f'[server:{server}]')
+        for option, line in zip(OPTIONS, settings.lines(), strict=True):
+            lines.append(f'# {wanted.origins[server].get(option.name, "default")}')
+            lines.append(line.replace('%', '%%'))  # values of an ini are interpolated
     return lines
 
 

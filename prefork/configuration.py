@@ -12,10 +12,11 @@ import sys
 
 from prefork import deploy
 from prefork.errors import ConfigError
-from prefork.settings import OPTIONS, Settings, from_text, nearest
+from prefork.settings import MASTER, OPTIONS, Settings, from_text, nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
     from wsgiref.types import WSGIApplication
 
@@ -33,18 +34,17 @@ _WAYS_TO_LISTEN = {'bind': 'bind', 'listen': 'listen', 'host': 'host and port', 
 
 
 class Effective:
-    """The options that one server runs with.
+    """The options that the servers run with, each by its name.
 
-    ``origins`` says, by name, where each option that was given came from: ``FILE:LINE`` or its flag.
+    ``origins`` says, by server and name, where each option that was given came from: ``FILE:LINE`` or its flag.
     ``notices`` are sentences for the log, about what was not taken from the file.
     """
 
-    __slots__ = ('notices', 'origins', 'server', 'settings')
+    __slots__ = ('notices', 'origins', 'servers')
 
-    def __init__(self, server: str, settings: Settings, origins: dict[str, str], notices: list[str]) -> None:
-        self.server = server
-        self.settings = settings
-        self.origins = origins
+    def __init__(self, notices: list[str]) -> None:
+        self.servers: dict[str, Settings] = {}
+        self.origins: dict[str, dict[str, str]] = {}
         self.notices = notices
 
 
@@ -54,30 +54,33 @@ class Effective:
 class IniSource:
     """An ini file; ``variables`` (NAME=VALUE) are global configuration of its application and its server."""
 
-    __slots__ = ('path', 'server', 'variables')
+    __slots__ = ('path', 'servers', 'variables')
 
-    def __init__(self, path: str, server: str | None, variables: dict[str, str]) -> None:
+    def __init__(self, path: str, servers: Sequence[str], variables: dict[str, str]) -> None:
         self.path = os.path.abspath(path)  # a reload finds it wherever the process is by then
-        self.server = server
+        self.servers = tuple(servers)
         self.variables = variables
 
-    def server_options(self) -> tuple[str, list[Triple], list[str]]:
-        """The name of the section that is served, its options, and notices.  No [server:main] means no options."""
+    def server_options(self) -> tuple[dict[str, list[Triple]], list[str]]:
+        """The options of each section that is served, by its name, and notices.
+
+        Those are the sections that were asked for, else main and whatever other says that it is for prefork.
+        """
         _check_exists(self.path)
         names = deploy.server_names(self.path)
-        wanted = self.server or 'main'
-        if wanted in names:
-            return wanted, deploy.server_options(self.path, wanted, self.variables), []
-        if self.server:
-            raise ConfigError(f'{self.path}: there is no [server:{wanted}]{nearest(wanted, names)}')
+        missing = [name for name in self.servers if name not in names]
+        if missing:
+            raise ConfigError(*(f'{self.path}: there is no [server:{name}]{nearest(name, names)}' for name in missing))
+        options = {name: deploy.server_options(self.path, name, self.variables) for name in self.servers or names}
+        if not self.servers:
+            options = {name: section for name, section in options.items() if name == 'main' or _is_ours(section)}
+        if options:
+            return options, []
+        notices = []
         if names:
             others = ', '.join(names)
-            return (
-                wanted,
-                [],
-                [f'{self.path} has no [server:main]: the defaults are used; --server-name takes {others}'],
-            )
-        return wanted, [], []
+            notices.append(f'{self.path} has no [server:main]: the defaults are used; --server takes {others}')
+        return {'main': []}, notices
 
     def load_app(self, name: str) -> WSGIApplication:
         """The application called ``name``, after the file's own logging configuration where it has one."""
@@ -97,8 +100,8 @@ class CallableSource:
     def __init__(self, spec: str) -> None:
         self.spec = spec
 
-    def server_options(self) -> tuple[str, list[Triple], list[str]]:
-        return 'main', [], []
+    def server_options(self) -> tuple[dict[str, list[Triple]], list[str]]:
+        return {'main': []}, []
 
     def load_app(self, name: str) -> WSGIApplication:
         """Import it, with the current directory first on the path, where the interpreter's ``-m`` has it too."""
@@ -195,20 +198,55 @@ def _describe(error: BaseException) -> str:
 
 
 def effective(source: Source, flags: list[Triple]) -> Effective:
-    """The options of the source's server with the flags on top.
+    """The options of the source's servers with the flags on top.
 
     Raises ConfigError with every complaint there is about them, or IniError where the file itself can't be read.
     """
-    server, section, notices = source.server_options()
-    section, ignored = _for_this_server(section, flags)
-    complaints = _several_ways_to_listen(section)
-    try:
-        settings = from_text([*section, *flags])
-    except ConfigError as error:
-        raise ConfigError(*error.complaints, *complaints) from None
+    sections, notices = source.server_options()
+    found = Effective(notices)
+    complaints = _for_one_alone(list(sections), flags)
+    for server, section in sections.items():
+        section, ignored = _for_this_server(section, flags)
+        found.notices += ignored
+        try:
+            found.servers[server] = from_text([*section, *flags])
+        except ConfigError as error:
+            complaints += error.complaints
+        complaints += _several_ways_to_listen(section)
+        found.origins[server] = _origins(section, flags)
+    complaints = complaints or _disagreements(found)
     if complaints:
-        raise ConfigError(*complaints)
-    return Effective(server, settings, _origins(section, flags), [*notices, *ignored])
+        raise ConfigError(*dict.fromkeys(complaints))  # what is wrong with a flag is wrong for each server
+    return found
+
+
+def _for_one_alone(servers: list[str], flags: list[Triple]) -> list[str]:
+    """Complaints about flags that can't be meant for several servers."""
+    if len(servers) == 1:
+        return []
+    names = ', '.join(servers)
+    return [
+        f'{where} {name}: there are the servers {names}; pick one with --server'
+        for name, _, where in flags
+        if name in ('app', 'bind')
+    ]
+
+
+def _disagreements(found: Effective) -> list[str]:
+    """Complaints about options of the one master that two servers give different values."""
+    first, *others = found.servers
+    return [
+        f"{found.origins[other].get(row.name, 'default')}: [server:{other}] {row.name}: it is the master's, and"
+        f' [server:{first}] has {row.kind.show(getattr(found.servers[first], row.name))}'
+        for other in others
+        for row in OPTIONS
+        if row.scope == MASTER and getattr(found.servers[other], row.name) != getattr(found.servers[first], row.name)
+    ]
+
+
+def _is_ours(section: list[Triple]) -> bool:
+    """Whether a section that isn't main is to be served: it says that it is for prefork, or what it serves."""
+    return any(name == 'app' or (name == 'use' and _is_prefork(text)) for name, text, _ in section)
 
 
 def _for_this_server(section: list[Triple], flags: list[Triple]) -> tuple[list[Triple], list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 import sys
 import urllib.request
 from pathlib import Path
@@ -105,41 +106,43 @@ def near(text: str) -> str:
 
 def settings_of(*argv: str) -> Settings:
     command = cli.parse(list(argv))
-    return effective(command.source, command.flags).settings
+    (settings,) = effective(command.source, command.flags).servers.values()
+    return settings
 
 
 # --- words ------------------------------------------------------------------------------------------------------
 
 SOURCES = {
-    'nothing': ([], ('DEMO', None, {}), {}),
-    'file': (['app.ini'], ('app.ini', None, {}), {}),
-    'file and application': (['app.ini#admin'], ('app.ini', None, {}), {'app': 'admin'}),
-    'URI': (['config:etc/app.ini#admin'], ('etc/app.ini', None, {}), {'app': 'admin'}),
-    'application as pserve has it': (['-n', 'admin', 'app.ini'], ('app.ini', None, {}), {'app': 'admin'}),
-    'application as a flag': (['app.ini', '--app-name=admin'], ('app.ini', None, {}), {'app': 'admin'}),
-    'application as an option': (['app.ini', '--app', 'admin'], ('app.ini', None, {}), {'app': 'admin'}),
-    'application twice the same': (['app.ini#x', '-n', 'x'], ('app.ini', None, {}), {'app': 'x'}),
-    'server': (['--server-name', 'tls', 'app.ini'], ('app.ini', 'tls', {}), {}),
-    'variables': (['app.ini', 'a=1', 'b=x=y', 'c='], ('app.ini', None, {'a': '1', 'b': 'x=y', 'c': ''}), {}),
-    'variables of the demo': (['greeting=Hi'], ('DEMO', None, {'greeting': 'Hi'}), {}),
+    'nothing': ([], ('DEMO', (), {}), {}),
+    'file': (['app.ini'], ('app.ini', (), {}), {}),
+    'file and application': (['app.ini#admin'], ('app.ini', (), {}), {'app': 'admin'}),
+    'URI': (['config:etc/app.ini#admin'], ('etc/app.ini', (), {}), {'app': 'admin'}),
+    'application as pserve has it': (['-n', 'admin', 'app.ini'], ('app.ini', (), {}), {'app': 'admin'}),
+    'application as a flag': (['app.ini', '--app-name=admin'], ('app.ini', (), {}), {'app': 'admin'}),
+    'application as an option': (['app.ini', '--app', 'admin'], ('app.ini', (), {}), {'app': 'admin'}),
+    'application twice the same': (['app.ini#x', '-n', 'x'], ('app.ini', (), {}), {'app': 'x'}),
+    'server': (['--server', 'tls', 'app.ini'], ('app.ini', ('tls',), {}), {}),
+    'servers': (['--server=a', '--server=b', 'app.ini'], ('app.ini', ('a', 'b'), {}), {}),
+    'variables': (['app.ini', 'a=1', 'b=x=y', 'c='], ('app.ini', (), {'a': '1', 'b': 'x=y', 'c': ''}), {}),
+    'variables of the demo': (['greeting=Hi'], ('DEMO', (), {'greeting': 'Hi'}), {}),
     'flags between words': (
         ['--threads', '2', 'app.ini', '--workers=3', 'a=1'],
-        ('app.ini', None, {'a': '1'}),
+        ('app.ini', (), {'a': '1'}),
         {'threads': '2', 'workers': '3'},
     ),
-    'flag twice': (['--threads', '2', '--threads', '3'], ('DEMO', None, {}), {'threads': '3'}),
-    'addresses': (['--bind', ':1', '--bind', ':2'], ('DEMO', None, {}), {'bind': ':1 :2'}),
-    'standard output': (['--access-log', '-'], ('DEMO', None, {}), {'access_log': '-'}),
-    'negative number': (['--threads', '-1'], ('DEMO', None, {}), {'threads': '-1'}),
+    'flag twice': (['--threads', '2', '--threads', '3'], ('DEMO', (), {}), {'threads': '3'}),
+    'addresses': (['--bind', ':1', '--bind', ':2'], ('DEMO', (), {}), {'bind': ':1 :2'}),
+    'standard output': (['--access-log', '-'], ('DEMO', (), {}), {'access_log': '-'}),
+    'negative number': (['--threads', '-1'], ('DEMO', (), {}), {'threads': '-1'}),
 }
 
 
 @pytest.mark.parametrize(('argv', 'source', 'flags'), SOURCES.values(), ids=SOURCES)
-def test_words(argv: list[str], source: tuple[str, str | None, dict[str, str]], flags: dict[str, str]) -> None:
+def test_words(argv: list[str], source: tuple[str, tuple[str, ...], dict[str, str]], flags: dict[str, str]) -> None:
     command = cli.parse(argv)
     assert isinstance(command.source, IniSource)
     path = cli.DEMO if source[0] == 'DEMO' else os.path.abspath(source[0])
-    assert (command.source.path, command.source.server, command.source.variables) == (path, *source[1:])
+    assert (command.source.path, command.source.servers, command.source.variables) == (path, *source[1:])
     assert {name: text for name, text, _ in command.flags} == flags
     assert command.run is cli.serve
 
@@ -171,7 +174,7 @@ MISUSE = {
     'variable without a name': (['app.ini', '=x'], '=x: not NAME=VALUE'),
     'two applications': (['app.ini#a', '-n', 'b'], 'app.ini#a names one application and --app b another'),
     'variables for a callable': (['plain:app', 'a=1'], 'NAME=VALUE: plain:app is a callable'),
-    'a section for a callable': (['plain:app', '--server-name', 'x', '-n', 'y'], '--server-name, --app: plain:app is'),
+    'a section for a callable': (['plain:app', '--server', 'x', '-n', 'y'], '--server, --app: plain:app is'),
 }
 
 
@@ -240,7 +243,7 @@ def test_variables_reach_the_server_section(write: Callable[[str], Path]) -> Non
 
 def test_the_named_server_section(write: Callable[[str], Path]) -> None:
     write(SERVER + 'threads = 2\n[server:other]\nuse = egg:prefork\nthreads = 3\n')
-    assert settings_of('app.ini', '--server-name', 'other').threads == 3
+    assert settings_of('app.ini', '--server', 'other').threads == 3
 
 
 def test_no_server_section_means_the_defaults(write: Callable[[str], Path]) -> None:
@@ -249,11 +252,11 @@ def test_no_server_section_means_the_defaults(write: Callable[[str], Path]) -> N
 
 
 def test_no_section_main_is_noticed(write: Callable[[str], Path]) -> None:
-    write('[server:other]\nuse = egg:prefork\nthreads = 3\n')
-    found = effective(IniSource('app.ini', None, {}), [])
-    assert found.settings.threads == 4
+    write('[server:other]\nuse = egg:waitress\nthreads = 3\n')
+    found = effective(IniSource('app.ini', (), {}), [])
+    assert found.servers['main'].threads == 4
     assert [near(notice) for notice in found.notices] == [
-        'app.ini has no [server:main]: the defaults are used; --server-name takes other'
+        'app.ini has no [server:main]: the defaults are used; --server takes other'
     ]
 
 
@@ -285,10 +288,91 @@ OTHER_SERVERS = {
 @pytest.mark.parametrize(('section', 'bind', 'notice'), OTHER_SERVERS.values(), ids=OTHER_SERVERS)
 def test_sections_of_other_servers(section: str, bind: str, notice: str, write: Callable[[str], Path]) -> None:
     write(f'[server:main]\n{section}')
-    found = effective(IniSource('app.ini', None, {}), [])
-    assert str(found.settings.bind[0]) == bind
+    found = effective(IniSource('app.ini', (), {}), [])
+    assert str(found.servers['main'].bind[0]) == bind
     assert [near(text) for text in found.notices] == [notice]
-    assert found.settings.use == 'egg:prefork'
+    assert found.servers['main'].use == 'egg:prefork'
+
+
+MANY = """
+[app:api]
+paste.app_factory = plain:factory
+[app:metadata]
+paste.app_factory = plain:factory
+[server:api]
+use = egg:prefork
+app = api
+bind = 127.0.0.1:0
+threads = 2
+[server:metadata]
+app = metadata
+bind = 127.0.0.1:0
+[server:other]
+use = egg:waitress#main
+port = 81
+"""
+
+
+def servers_of(*argv: str) -> dict[str, Settings]:
+    command = cli.parse(list(argv))
+    return effective(command.source, command.flags).servers
+
+
+def test_all_sections_for_prefork_are_served(write: Callable[[str], Path]) -> None:
+    write(MANY)
+    assert {name: settings.app for name, settings in servers_of('app.ini').items()} == {
+        'api': 'api',
+        'metadata': 'metadata',
+    }
+    assert list(servers_of('app.ini', '--server=metadata')) == ['metadata']
+    assert {settings.threads for settings in servers_of('app.ini', '--threads=7').values()} == {7}
+
+
+COMPLAINTS_OF_MANY = {
+    'one address for two': (['--bind=:80'], 'command line: bind: there are the servers api, metadata; pick one'),
+    'one application for two': (['-n', 'api'], 'command line: app: there are the servers api, metadata; pick one'),
+    'one that is not there': (['--server=apo'], "app.ini: there is no [server:apo] (did you mean 'api'?)"),
+    'a bad flag is complained of once': (
+        ['--threads=0'],
+        'command line: threads: 0 is below 1, the least there can be',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', COMPLAINTS_OF_MANY)
+def test_complaints_about_several_servers(name: str, write: Callable[[str], Path]) -> None:
+    write(MANY)
+    flags, complaint = COMPLAINTS_OF_MANY[name]
+    with pytest.raises(ConfigError) as caught:
+        servers_of('app.ini', *flags)
+    assert len(caught.value.complaints) == 1
+    assert complaint in caught.value.complaints[0]
+
+
+def test_servers_must_agree_on_what_is_the_masters(write: Callable[[str], Path]) -> None:
+    write(MANY.replace('app = metadata', 'app = metadata\ngraceful_timeout = 5'))
+    with pytest.raises(ConfigError) as caught:
+        servers_of('app.ini')
+    assert [near(text) for text in caught.value.complaints] == [
+        "app.ini:13: [server:metadata] graceful_timeout: it is the master's, and [server:api] has 30"
+    ]
+
+
+def test_several_servers_serve(write: Callable[[str], Path]) -> None:
+    path = write(MANY)
+    (path.parent / 'plain.py').write_text(
+        'def factory(conf, **local):\n'
+        '    def app(environ, start_response):\n'
+        "        start_response('200 OK', [])\n"
+        "        return [environ['SERVER_PORT'].encode()]\n"
+        '    return app\n'
+    )
+    env = {'PYTHONPATH': str(path.parent)}
+    with serving.serve(str(path), '--workers=1', env=env) as server:
+        assert len(server.urls) == 2
+        for url in server.urls:
+            with urllib.request.urlopen(url, timeout=30) as answer:
+                assert answer.read().decode() == url.rstrip('/').rpartition(':')[2]
 
 
 def test_a_section_of_another_server_can_be_claimed(write: Callable[[str], Path]) -> None:
@@ -355,7 +439,7 @@ FAILING = {
         ['nothing.like.it'],
         'nothing.like.it: there is no such file; a WSGI callable is named MODULE:CALLABLE',
     ),
-    'no such server': (SERVER, ['app.ini', '--server-name=mian'], "there is no [server:mian] (did you mean 'main'?)"),
+    'no such server': (SERVER, ['app.ini', '--server=mian'], "there is no [server:mian] (did you mean 'main'?)"),
     'no such application': (SERVER + APP, ['app.ini#mian'], 'mian'),
     'not an ini file': ('words\n', ['app.ini'], 'app.ini:1: '),
     'broken application': (
@@ -447,6 +531,17 @@ def test_print_config_says_where_each_option_came_from(
     assert origins['threads = 7'] == '# --threads'
     assert origins['access_log_format = %%(status_code)s %%(host)s'] == '# app.ini:5'
     assert origins['backlog = 1024'] == '# default'
+
+
+def test_print_config_to_a_reader_that_has_left(write: Callable[[str], Path]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        command = [*serving.PREFORK, '--print-config', str(write(SERVER + APP))]
+        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, timeout=30, cwd=ROOT, check=False)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b'')
 
 
 def test_what_print_config_prints_means_the_same(
