@@ -6,6 +6,20 @@ imports no module that it doesn't use.
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # what __getattr__ gives, for who checks types
+    from prefork.deploy import Loader as Loader
+    from prefork.deploy import appconfig as appconfig
+    from prefork.deploy import loadapp as loadapp
+    from prefork.deploy import loadfilter as loadfilter
+    from prefork.deploy import loadserver as loadserver
+    from prefork.server import Server as Server
+    from prefork.toolkit import Application as Application
+    from prefork.toolkit import Debug as Debug
+    from prefork.toolkit import Middleware as Middleware
+    from prefork.toolkit import Request as Request
+    from prefork.toolkit import Router as Router
+
 __version__ = '0.1.0'
 
 _PUBLIC = {
