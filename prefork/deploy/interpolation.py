@@ -70,5 +70,5 @@ def _missing(option: Option, name: str, names: Mapping[str, Option]) -> IniError
     from prefork.settings import nearest  # only when something is wrong
 
     where = ' or '.join(dict.fromkeys((f'[{option.place.section}]', f'[{DEFAULT}]')))
-    hint = nearest(name, names)
+    hint = nearest(name, [other for other in names if other != option.place.key])  # itself would be a circle
     return option.place.error(IniParseError, f'no variable {name!r}{hint}; set it in {where}, or pass {name}=VALUE')

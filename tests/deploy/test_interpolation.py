@@ -80,6 +80,10 @@ PLACES = {
         'a = %(b)s\nb = 7%',
         "x.ini:3: [s] b: bad '%': write %% for a percent sign, %(NAME)s for a variable",
     ),
+    'nearest name that is not its own': (
+        'port = %(http_port)s',
+        "x.ini:2: [s] port: no variable 'http_port'; set it in [s] or [DEFAULT], or pass http_port=VALUE",
+    ),
     'nearest name': (
         'a = %(prot)s\nport = 1',
         "x.ini:2: [s] a: no variable 'prot' (did you mean 'port'?); set it in [s] or [DEFAULT], or pass prot=VALUE",
