@@ -81,8 +81,8 @@ PLACES = {
         "x.ini:3: [s] b: bad '%': write %% for a percent sign, %(NAME)s for a variable",
     ),
     'nearest name that is not its own': (
-        'port = %(http_port)s',
-        "x.ini:2: [s] port: no variable 'http_port'; set it in [s] or [DEFAULT], or pass http_port=VALUE",
+        'a = %(port)s\nport = %(http_port)s',
+        "x.ini:3: [s] port: no variable 'http_port'; set it in [s] or [DEFAULT], or pass http_port=VALUE",
     ),
     'nearest name': (
         'a = %(prot)s\nport = 1',
