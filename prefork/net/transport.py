@@ -80,13 +80,11 @@ class TLSTransport:
 
     def recv(self, size: int) -> bytes:
         try:
-            data = self._socket.recv(size)
+            # What OpenSSL has decrypted already wakes no selector.  It decrypts one record of 16 KiB at a time, so with
+            # a ``size`` that holds a whole one nothing stays behind.
+            return self._socket.recv(size)
         except self._blocked as error:
             raise self._blocking(error) from None
-        # A record that OpenSSL has decrypted already wakes no selector: take it now.
-        if data and self._socket.pending():
-            data += self._socket.recv(self._socket.pending())
-        return data
 
     def send(self, data: bytes | memoryview) -> int:
         if len(data) > _TLS_BLOCK:

@@ -13,6 +13,7 @@ each that is parked: asleep inside an application's unfinished response, until i
 from __future__ import annotations
 
 import contextvars
+import sys
 import threading
 
 from prefork.logs import logger
@@ -22,8 +23,35 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+SWITCH_INTERVAL = 0.0005
+"""Seconds a computing thread may keep the interpreter from the others: at the default of 5 ms each round trip beside
+one takes 5 ms."""
+
 TICK = 0.004
 """Seconds between two looks of the sentry: a call that lasts longer than one or two of them loses the lead."""
+
+_interval_lock = threading.Lock()
+_interval_users = 0
+_interval_before = 0.0
+
+
+def shorten_switch_interval() -> None:
+    """Begin to need SWITCH_INTERVAL in this process, in which others may need it too."""
+    global _interval_users, _interval_before
+    with _interval_lock:
+        if _interval_users == 0:
+            _interval_before = sys.getswitchinterval()
+            sys.setswitchinterval(SWITCH_INTERVAL)
+        _interval_users += 1
+
+
+def restore_switch_interval() -> None:
+    """Need it no more; the last one who says so restores what was there."""
+    global _interval_users
+    with _interval_lock:
+        _interval_users -= 1
+        if _interval_users == 0:
+            sys.setswitchinterval(_interval_before)
 
 
 class Crew:

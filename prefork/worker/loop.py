@@ -10,7 +10,6 @@ from __future__ import annotations
 import enum
 import errno
 import selectors
-import sys
 import time
 from collections import deque
 
@@ -21,7 +20,7 @@ from prefork.net.transport import PlainTransport, TLSTransport
 from prefork.worker.bell import Bell
 from prefork.worker.connection import RATE_GRACE, Connection
 from prefork.worker.gateway import Gateway
-from prefork.worker.handoff import Crew
+from prefork.worker.handoff import Crew, restore_switch_interval, shorten_switch_interval
 from prefork.worker.phase import Phase
 from prefork.worker.pool import Pool, allow_descriptors
 
@@ -37,10 +36,6 @@ if TYPE_CHECKING:
     from prefork.worker.gateway import WSGIApplication
 
     Events: TypeAlias = deque[tuple[selectors.SelectorKey, int]]
-
-SWITCH_INTERVAL = 0.0005
-"""Seconds a computing thread may keep the interpreter from the loop: at the default of 5 ms each round trip beside one
-takes 5 ms."""
 
 SWEEP = 1.0
 """Seconds between two looks at all deadlines, at the most often: they are stamps on the connections, not timers."""
@@ -120,15 +115,14 @@ class Loop:
 
     def run(self) -> None:
         """Serve until stopped or drained.  A call that is stuck then is left behind with its thread."""
-        previous = sys.getswitchinterval()
-        sys.setswitchinterval(SWITCH_INTERVAL)
         allow_descriptors(self.settings.pool_size)
         self.watch(self._bell, self._bell.silence)
-        self.crew.start()
+        shorten_switch_interval()
         try:
+            self.crew.start()
             self.crew.wait()
         finally:
-            sys.setswitchinterval(previous)
+            restore_switch_interval()
             self._close()
 
     def drain(self, timeout: float, backlog: Backlog) -> None:
