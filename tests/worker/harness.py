@@ -251,6 +251,7 @@ class Worker:
         self.loop = Loop(app, [self.listener], self.settings, access_log=access_log, row=row)
         self.failure: BaseException | None = None
         self._clients: list[Client] = []
+        self._other: Client | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -285,6 +286,13 @@ class Worker:
         results: SimpleQueue[Any] = SimpleQueue()
         self.loop.call_soon_threadsafe(lambda: results.put(function()))
         return results.get(timeout=DEADLINE)
+
+    def take_turns(self) -> None:
+        """Wait until the loop has handled what the clients have sent, alone: the selector reports in order."""
+        if self._other is None:
+            self._other = self.connect()
+        self._other.send(request('OPTIONS', '*'))
+        self._other.response()
 
     def until(self, condition: Callable[[], Any]) -> None:
         """Go through the loop until ``condition()`` holds there: for what no descriptor tells."""

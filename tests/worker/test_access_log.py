@@ -129,7 +129,7 @@ def test_the_user_is_escaped_in_every_format(serve: Serve, lines: Lines) -> None
 
 
 @pytest.mark.parametrize('name', ['REMOTE_USER', 'HTTP_REFERER', 'HTTP_USER_AGENT', 'HTTP_HOST'])
-@pytest.mark.parametrize('value', [b'x', 5, None], ids=repr)
+@pytest.mark.parametrize('value', [b'"\n', 5, None], ids=repr)
 @pytest.mark.parametrize('format', ['combined', '%(remote_user)s %(host)s'])
 def test_an_application_that_puts_anything_into_its_environ(
     serve: Serve, lines: Lines, log: Log, name: str, value: object, format: str
@@ -138,7 +138,8 @@ def test_an_application_that_puts_anything_into_its_environ(
         environ[name] = value
         return echo(environ, start_response)
 
-    logged(serve, lines, request(), format, app)
+    line = logged(serve, lines, request(), format, app)
+    assert line.count('"') == (6 if format == 'combined' else 0), 'those that are ours'
     assert log.text == ''
 
 

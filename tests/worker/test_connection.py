@@ -186,10 +186,10 @@ def byte_by_byte(data: bytes) -> list[bytes]:
 )
 def test_bodies(serve: Serve, feed: Any, data: bytes, answers: list[bytes]) -> None:
     worker = serve(echo)
-    client, other = worker.connect(), worker.connect()
+    client = worker.connect()
     for piece in feed(data):
         client.send(piece)
-        other.get()  # the loop handles what came before that first: so it has read the piece, alone
+        worker.take_turns()
     assert [client.response().body for _ in answers] == answers
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
+import time
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
@@ -226,8 +227,12 @@ def call_and_tell(stage: Stage, call: Callable[[object], None], ended: SimpleQue
     ended.put(stage.crew.call(call, 'x'))
 
 
-def test_a_leader_that_parks_is_replaced_at_once(stage: Stage) -> None:
-    """It can't wait for the next tick's verdict that the call is long: the sentry may be asleep by then."""
+def test_a_leader_that_parks_is_replaced_without_a_tick(
+    stages: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('prefork.worker.handoff.TICK', 1000.0)
+    stage = stages()
+    stage.crew.start()
     for _ in range(20):
         wakes: SimpleQueue[threading.Lock] = SimpleQueue()
         ended: SimpleQueue[bool] = SimpleQueue()
@@ -272,6 +277,27 @@ def test_threads_never_exceed_what_is_allowed(stages: Callable[..., Stage]) -> N
         assert len(stage.threads) <= 2 + 1 + 1, f'round {round_}'
         wake.release()
         stall.end()
+
+
+def test_spare_threads_go_when_nobody_is_parked_any_more(stages: Callable[..., Stage]) -> None:
+    stage = stages(2)
+    stage.crew.start()
+    wakes: SimpleQueue[threading.Lock] = SimpleQueue()
+    stalls = []
+    for _ in range(5):
+        stall = stage.stall()
+        stall.do(partial(stage.crew.park, stall, wakes.put))
+        stalls.append(stall)
+    woken = [wakes.get(timeout=DEADLINE) for _ in stalls]
+    assert len(stage.threads) >= 6
+    for wake in woken:
+        wake.release()
+    for stall in stalls:
+        stall.end()
+    deadline = time.monotonic() + DEADLINE
+    while len(stage.threads) > 3:
+        assert time.monotonic() < deadline, f'there are still {len(stage.threads)} threads'
+        stage.do(lambda: None)
 
 
 # --- context ------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -129,6 +130,25 @@ def test_a_pipelined_head_has_its_own_time(serve: Serve) -> None:
     client.send(request('GET', '/1') + b'GET /2 HT')
     assert client.response().body == b'/1 '
     assert client.response().status == 408
+
+
+def test_a_pipelined_head_does_not_pay_for_the_request_before_it(serve: Serve, gate: Gate) -> None:
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if environ['PATH_INFO'] == '/slow':
+            gate.enter()
+        return echo(environ, start_response)
+
+    worker = serve(app)
+    client, other = worker.connect(), worker.connect()
+    client.send(request('GET', '/slow') + b'GET /next HT')
+    gate.arrival()
+    worker.in_loop(lambda: setattr(worker.loop, 'clock', lambda: time.monotonic() + 1000))
+    gate.let()
+    assert client.response().body == b'/slow '
+    other.close()
+    worker.until_connected(1)
+    client.send(b'TP/1.1\r\nHost: x\r\n\r\n')
+    assert client.response().body == b'/next ', 'its time began when the other was answered'
 
 
 def test_a_call_has_none_of_these_deadlines(serve: Serve, gate: Gate) -> None:

@@ -221,9 +221,11 @@ def test_input(serve: Serve, tmp_path: Path, reader: str, data: list[bytes], lim
         start_response('200 OK', [])
         return [b'|'.join(read(environ['wsgi.input']))]
 
-    client = serve(app, body_buffer=limit, spool_dir=str(tmp_path)).connect()
+    worker = serve(app, body_buffer=limit, spool_dir=str(tmp_path))
+    client = worker.connect()
     for piece in data:
         client.send(piece)
+        worker.take_turns()
     assert client.response().body == b'|'.join(expected)
     assert list(tmp_path.iterdir()) == [], 'the file has no name'
 
@@ -269,10 +271,14 @@ def test_a_body_in_a_file_costs_no_descriptor_when_it_is_answered(serve: Serve, 
         start_response('200 OK', [])
         return []
 
-    client = serve(app, body_buffer=10, spool_dir=str(tmp_path)).connect()
+    worker = serve(app, body_buffer=10, spool_dir=str(tmp_path))
+    client = worker.connect()
     assert client.get().status == 200
+    worker.take_turns()
     before = set(os.listdir('/proc/self/fd'))
     client.send(request('POST', '/', 'Content-Length: 20') + b'x' * 15)
+    worker.take_turns()
+    assert len(os.listdir('/proc/self/fd')) == len(before) + 1
     client.send(b'x' * 5)
     assert client.response().status == 200
     assert client.get().status == 200

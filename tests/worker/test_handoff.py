@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextvars
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from prefork.worker.handoff import SWITCH_INTERVAL
 from tests.worker.harness import DEADLINE, PLAIN, Client, Gate, echo, hello, request
 
 if TYPE_CHECKING:
@@ -78,6 +80,19 @@ def test_a_call_that_computes_delays_no_other_by_more_than_20_ms(serve: Serve) -
         stop.set()
     assert min(slowest) < 0.02
     assert client.response().status == 200
+
+
+def test_the_switch_interval_is_short_while_any_loop_runs(serve: Serve) -> None:
+    """Beside a thread that computes, each round trip takes a whole interval."""
+    before = sys.getswitchinterval()
+    first, second = serve(hello), serve(hello)
+    for worker in (first, second):
+        worker.in_loop(lambda: None)
+    assert sys.getswitchinterval() == pytest.approx(SWITCH_INTERVAL)
+    first.stop()
+    assert sys.getswitchinterval() == pytest.approx(SWITCH_INTERVAL), 'the second one still needs it'
+    second.stop()
+    assert sys.getswitchinterval() == pytest.approx(before)
 
 
 def test_one_thread_makes_requests_wait_and_nothing_else(serve: Serve, gate: Gate) -> None:

@@ -1,13 +1,14 @@
-"""The pool alone: slots that are used again, and whom a newcomer may displace."""
+"""The pool alone: slots that are used again, whom a newcomer may displace, and the descriptors that it all takes."""
 
 from __future__ import annotations
 
+import resource
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from prefork.worker.phase import Phase
-from prefork.worker.pool import Pool
+from prefork.worker.pool import Pool, allow_descriptors
 
 if TYPE_CHECKING:
     from prefork.worker.connection import Connection
@@ -67,3 +68,28 @@ IDLE, RUNNING = Phase.IDLE, Phase.RUNNING
 def test_the_victim(stubs: list[Stub], victim: str | None) -> None:
     found = pool_of(*stubs).victim(now=10.0)
     assert getattr(found, 'name', None) == victim
+
+
+INFINITE = resource.RLIM_INFINITY
+
+
+@pytest.mark.parametrize(
+    ('soft', 'hard', 'raised', 'short'),
+    [
+        pytest.param(1024, 4096, (2128, 4096), 0, id='raised as far as it takes'),
+        pytest.param(1024, INFINITE, (2128, INFINITE), 0, id='the hard limit is none'),
+        pytest.param(4096, 8192, None, 0, id='there are enough'),
+        pytest.param(INFINITE, INFINITE, None, 0, id='there is no limit'),
+        pytest.param(1024, 2000, (2000, 2000), 0, id='enough for the sockets alone'),
+        pytest.param(1024, 1024, None, 104, id='not even for the sockets'),
+    ],
+)
+def test_descriptors(
+    monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, raised: tuple[int, int] | None, short: int
+) -> None:
+    """A thousand connections take a socket and at times a file each, and what is around them takes 128."""
+    limits: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, 'getrlimit', lambda kind: (soft, hard))
+    monkeypatch.setattr(resource, 'setrlimit', lambda kind, values: limits.append(values))
+    assert allow_descriptors(1000) == short
+    assert limits == ([] if raised is None else [raised])
