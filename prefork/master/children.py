@@ -117,7 +117,7 @@ def _of_mold(supervisor: Supervisor, now: float, number: int, kind: str, body: d
         case 'unsafe':
             return supervisor.mold_unsafe(now, number, body['found'])
         case 'failed':
-            return supervisor.mold_failed(now, number, body['reason'])
+            return supervisor.mold_failed(now, number, f'the application cannot be loaded: {body["reason"]}')
         case 'unspawned':
             server, generation, slot = body['key']
             return supervisor.unspawned(now, (server, generation, slot), body['reason'])

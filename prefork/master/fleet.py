@@ -173,10 +173,9 @@ class Fleet:
         if generation.announced or not generation.complete() or any(each.accepts() for each in self._retired()):
             return
         generation.announced = True
-        workers = f'{sum(len(generation.ready(server)) for server in generation.targets)} workers'
-        self.log(
-            INFO, f'ready: {workers}' if generation.first else f'generation {generation.number}: loaded, {workers}'
-        )
+        count = sum(len(generation.ready(server)) for server in generation.targets)
+        what = 'ready:' if generation.first else f'generation {generation.number}: loaded,'
+        self.log(INFO, f'{what} {count} workers')
 
     def drain_all(self, now: float) -> None:
         """Drain every worker, once nobody else has the listeners.
@@ -184,13 +183,12 @@ class Fleet:
         While a mold or a starting worker has them too, the kernel completes connections that nobody would accept.
         """
         processes = self.processes()
-        if any(
-            process.phase not in (Phase.READY, Phase.DRAINING) or isinstance(process, Mold) for process in processes
-        ):
+        workers = [process for process in processes if isinstance(process, Worker)]
+        if len(workers) < len(processes) or any(each.phase not in (Phase.READY, Phase.DRAINING) for each in workers):
             return
-        for process in processes:
-            if isinstance(process, Worker) and process.phase is Phase.READY:
-                self.drain(now, process, Backlog.ACCEPT)
+        for worker in workers:
+            if worker.phase is Phase.READY:
+                self.drain(now, worker, Backlog.ACCEPT)
 
     def forget(self) -> None:
         """Drop the retired generations whose last process has gone."""

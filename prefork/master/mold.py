@@ -110,7 +110,10 @@ class _Mold:
             return
         finally:
             worker_channel.close()
-        _, status = os.waitpid(between, 0)
+        try:
+            _, status = os.waitpid(between, 0)
+        except ChildProcessError:  # the application waits for its children itself, or has SIGCHLD ignored
+            return
         if status:
             self._say('unspawned', key=key, reason='could not be forked')
 

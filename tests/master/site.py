@@ -220,6 +220,15 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def open_files(pid: int) -> set[str]:
+    """What the descriptors of a process lead to, in the form of /proc."""
+    found = set()
+    for link in Path(f'/proc/{pid}/fd').iterdir():
+        with contextlib.suppress(OSError):  # it was closed meanwhile
+            found.add(os.readlink(link))
+    return found
+
+
 @contextlib.contextmanager
 def watched(pid: int) -> Iterator[int]:
     """A descriptor that becomes readable when the process ends."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.master.site import APP, Load, Waiting, get, hang_up, molds, reload, workers
+from tests.master.site import APP, Load, Waiting, get, hang_up, molds, open_files, reload, workers
 from tests.serving import LISTENING, serve
 
 if TYPE_CHECKING:
@@ -197,6 +197,8 @@ def test_new_options_apply(configured: Configured, tmp_path: Path) -> None:
         reload(server)
         assert 'generation 3: loaded, 1 workers' in server.stderr.text
         load.wait_for_more(10)
+        for pid in (server.pid, molds(server)[-1], workers(server)[-1]):
+            assert str(tmp_path / 'access.log') not in open_files(pid), 'nobody writes there any more'
     assert load.failures == []
     assert 'GET /version HTTP/1.1' in (tmp_path / 'access.log').read_text()
 

@@ -59,7 +59,7 @@ def test_a_fork_ends_with_what_its_function_returns() -> None:
     assert in_child(lambda: 7) == 7
 
 
-def test_a_fork_never_comes_back(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_fork_never_comes_back() -> None:
     def fail() -> int:
         raise SystemExit(3)
 
@@ -110,11 +110,12 @@ def test_programs_that_a_child_runs_are_not_deaf() -> None:
     assert in_child(child) == signal.SIGHUP
 
 
-def test_what_is_buffered_is_written_once(capfd: pytest.CaptureFixture[str]) -> None:
-    with capfd.disabled():
-        program = (
-            'import os, sys; from prefork.master.signals import fork\n'
-            'sys.stdout.write("once\\n"); os.waitpid(fork(lambda: 0), 0)'
-        )
-        done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, check=True)
+def test_what_is_buffered_is_written_once() -> None:
+    program = (
+        'import os, sys; from prefork.master.signals import fork\n'
+        'sys.stdout.write("once\\n"); os.waitpid(fork(lambda: 0), 0)'
+    )
+    environment = {name: value for name, value in os.environ.items() if name != 'PYTHONUNBUFFERED'}
+    command = [sys.executable, '-c', program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert done.stdout == 'once\n'

@@ -8,13 +8,12 @@ import ssl
 import sys
 import urllib.request
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from prefork.errors import EX_CONFIG, EX_UNAVAILABLE
-from tests.master.site import APP, changed, children, get, hang_up, is_alive, molds, reload, workers
+from tests.master.site import APP, changed, children, get, hang_up, is_alive, molds, open_files, reload, workers
 from tests.serving import serve, start
 
 if TYPE_CHECKING:
@@ -91,6 +90,13 @@ def test_without_a_subreaper_the_master_forks_workers_itself(site: Site) -> None
         hang_up(server)
         server.stderr.wait_for('generation 3 is given up; generation 2 serves on')
         assert get(server, '/version') == 'two'
+
+
+def test_an_application_may_ignore_its_children(site: Site) -> None:
+    """Then the mold can't wait for the process between it and a worker, and needn't."""
+    site.write(APP + '\nimport signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\n')
+    with site.serve() as server:
+        assert int(get(server)) in workers(server)
 
 
 def test_post_fork_runs_in_each_worker_before_it_serves(site: Site) -> None:
@@ -271,8 +277,7 @@ def test_tls_is_served_by_every_worker_with_one_set_of_tickets(site: Site, certi
 
 
 def sockets(pid: int) -> set[str]:
-    links = [os.readlink(link) for link in Path(f'/proc/{pid}/fd').iterdir() if os.path.lexists(link)]
-    return {link for link in links if link.startswith('socket:')}
+    return {target for target in open_files(pid) if target.startswith('socket:')}
 
 
 def test_no_process_holds_what_belongs_to_others(site: Site) -> None:

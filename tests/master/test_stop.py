@@ -148,12 +148,13 @@ def test_a_hangup_is_too_late_when_it_stops(site: Site) -> None:
         server.stderr.wait_for('stopping')
         hang_up(server)
         server.send_signal(signal.SIGUSR2)
-        server.stderr.wait_for('SIGUSR2 is ignored')  # and so was the one before it
-        assert 'reloading' not in server.stderr.text
-        assert server.stderr.text.count('listening on') == 1
+        server.stderr.wait_for('SIGUSR2 is ignored')
         site.open_gate('finished')
         assert waiting.result() == 'finished'
         assert server.wait() == 0
+        server.stderr.wait_for('stopped')
+        assert 'reloading' not in server.stderr.text
+        assert server.stderr.text.count('listening on') == 1
 
 
 def test_signals_that_mean_nothing_yet_do_no_harm(site: Site) -> None:
