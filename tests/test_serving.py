@@ -86,7 +86,7 @@ def test_a_second_wait_for_the_same_line_waits_for_a_new_one() -> None:
     [
         pytest.param('import sys; sys.exit("no such app")', 30, r'(?s)output ended .*no such app', id='it ends'),
         pytest.param('import signal; signal.pause()', 0.01, r'0\.01 s passed', id='it never says ready'),
-        pytest.param('import sys; print("ready: 1 workers", file=sys.stderr)', 30, 'no listener', id='no listener'),
+        pytest.param('import sys; print("ready: 1 worker", file=sys.stderr)', 30, 'no listener', id='no listener'),
     ],
 )
 def test_a_start_that_fails_says_what_was_logged(program: str, timeout: float, message: str) -> None:

@@ -120,7 +120,7 @@ class _Worker:
 
     def _on_signal(self) -> None:
         if signal.SIGTERM in self._signals.read():
-            self._drain('leave', self._part.settings.graceful_timeout)
+            self._channel.send('asked')  # the master knows whether all go, as when its whole group got the signal
 
     def _orphaned(self) -> None:
         """The master died.  A new one must be able to bind, so the listeners go first."""

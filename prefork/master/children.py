@@ -132,6 +132,8 @@ def _of_worker(supervisor: Supervisor, now: float, key: Key, kind: str, body: di
             return supervisor.ready(now, key)
         case 'failed':
             return supervisor.failed(now, key, body['reason'])
+        case 'asked':
+            return supervisor.asked(now, key)
         case 'leaving':
             return supervisor.leaving(now, key)
         case 'pong':

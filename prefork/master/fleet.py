@@ -175,7 +175,7 @@ class Fleet:
         generation.announced = True
         count = sum(len(generation.ready(server)) for server in generation.targets)
         what = 'ready:' if generation.first else f'generation {generation.number}: loaded,'
-        self.log(INFO, f'{what} {count} workers')
+        self.log(INFO, f'{what} {count} {"worker" if count == 1 else "workers"}')
 
     def drain_all(self, now: float) -> None:
         """Drain every worker, once nobody else has the listeners.

@@ -128,13 +128,15 @@ class Master:
         while self._status is None:
             deadline = supervisor.next_deadline()
             timeout = None if deadline is None else max(0.0, deadline - self._clock())
-            for key, _ in children.selector.select(timeout):
+            ready = children.selector.select(timeout)
+            # First: a signal to the whole process group is what our children tell of, too.
+            for number in self._signals.read():
+                self._on_signal(number)
+            for key, _ in ready:
                 child = key.data
                 if child is not None and child.reachable:
                     child.channel.flush()
                     self._receive(child)
-            for number in self._signals.read():
-                self._on_signal(number)
             # Last: what has been said in time isn't late only because this process was.
             self._obey(supervisor.tick(self._clock()))
             children.wait_for_room()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import socket
 import time
 
@@ -16,7 +17,7 @@ from prefork.master import preload
 from prefork.master.channel import Channel
 from prefork.master.child import describe, run_worker, start_faulthandler, with_alarm, without_alarm
 from prefork.master.orders import Preload
-from prefork.master.signals import fork
+from prefork.master.signals import fork, ignore
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ _SAY_TIMEOUT = 5.0
 def run_mold(channel: Channel, site: Site, board: Scoreboard, kind: Preload) -> int:
     """Be the mold of ``site``: load, report, and fork until the master closes the channel; the exit status."""
     start_faulthandler()
+    # What goes to the whole process group: the master, who gets it too, ends molds by other means.
+    signal.signal(signal.SIGTERM, ignore)
     started = time.monotonic()
     mold = _Mold(channel, site, board)
     if kind is not Preload.NEVER:

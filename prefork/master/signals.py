@@ -41,7 +41,7 @@ _FOR_THE_MASTER_ALONE = (
 """What a terminal or a broad kill sends to the whole process group: the master decides what it means."""
 
 
-def _nothing(number: int, frame: FrameType | None) -> None:
+def ignore(number: int, frame: FrameType | None) -> None:
     """Python's C handler has written the number to the wake-up descriptor by now; that is all there is to do."""
 
 
@@ -56,7 +56,7 @@ class Signals:
         os.set_blocking(self._writer, False)
         # A full pipe holds thousands of signals that nobody has read; more of them would say nothing new.
         self._previous_wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        self._previous: dict[signal.Signals, Any] = {number: signal.signal(number, _nothing) for number in numbers}
+        self._previous: dict[signal.Signals, Any] = {number: signal.signal(number, ignore) for number in numbers}
 
     def fileno(self) -> int:
         return self._reader
@@ -120,7 +120,7 @@ def reset_signals() -> None:
     for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGALRM):
         signal.signal(number, signal.SIG_DFL)
     for number in _FOR_THE_MASTER_ALONE:
-        signal.signal(number, _nothing)
+        signal.signal(number, ignore)
 
 
 def flush_streams() -> None:

@@ -11,6 +11,7 @@ from prefork.master.generation import Plan
 from prefork.master.orders import Preload
 from prefork.net.listener import Listener, open_listener
 from prefork.scoreboard import ROWS
+from prefork.worker.pool import allow_descriptors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -126,6 +127,12 @@ def _check(servers: dict[str, Settings]) -> None:
         complaints.append(f'workers: more than {ROWS // 2} over all servers; a reload needs room for twice as many')
     owners: dict[Address, str] = {}
     for name, settings in servers.items():
+        shortage = allow_descriptors(settings.pool_size)
+        if shortage:
+            complaints.append(
+                f'[server:{name}] pool_size: {settings.pool_size} connections need {shortage} descriptors more than'
+                ' the hard limit of this process allows (ulimit -n -H)'
+            )
         for address in settings.bind:
             if address.port or address.scheme != 'tcp':
                 if address in owners:

@@ -18,6 +18,7 @@ from prefork.master.orders import (
     ERROR,
     INFO,
     WARNING,
+    Backlog,
     CloseListeners,
     Discard,
     Exit,
@@ -179,7 +180,7 @@ class Supervisor:
             self._fleet.log(DEBUG, f'{worker} is ready')
         elif worker.phase is Phase.DOOMED and worker.signal == signal.SIGTERM:
             # It was ready before the signal came, and may have a request: to a worker that serves, SIGTERM is a drain.
-            self._fleet.draining(now, worker)
+            self._fleet.drain(now, worker, Backlog.LEAVE)
         return self._settled(now)
 
     def failed(self, now: float, key: Key, reason: str) -> list[Order]:
@@ -190,14 +191,19 @@ class Supervisor:
             self._start_failed(now, worker, f'{worker} cannot start: {reason}')
         return self._settled(now)
 
+    def asked(self, now: float, key: Key) -> list[Order]:
+        """A signal has asked the worker to go.  It waits for the order: where all go, others leave it the backlog."""
+        worker = self._fleet.worker(key)
+        if worker is not None and worker.phase is Phase.READY and self._mode is _Mode.RUNNING:
+            self._fleet.log(INFO, f'{worker} drains and is replaced')
+            self._fleet.drain(now, worker, Backlog.LEAVE)
+        return self._settled(now)
+
     def leaving(self, now: float, key: Key) -> list[Order]:
-        """The worker accepts no more, as ordered, or of its own accord: a signal has told it to drain."""
+        """The worker accepts no more, as ordered."""
         worker = self._fleet.worker(key)
         if worker is not None:
             worker.accepts = False
-            if worker.phase is Phase.READY:
-                self._fleet.draining(now, worker)
-                self._fleet.log(INFO, f'{worker} drains and is replaced')
         return self._settled(now)
 
     def pong(self, now: float, key: Key) -> list[Order]:

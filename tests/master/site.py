@@ -246,4 +246,4 @@ def hang_up(server: Server) -> None:
 def reload(server: Server) -> None:
     """Reload, and wait until the new generation is complete."""
     hang_up(server)
-    server.stderr.wait_for(r'generation \d+: loaded, \d+ workers')
+    server.stderr.wait_for(r'generation \d+: loaded, \d+ workers?')

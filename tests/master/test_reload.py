@@ -195,7 +195,7 @@ def test_new_options_apply(configured: Configured, tmp_path: Path) -> None:
         load.wait_for_more(10)
         configured.configure(workers=1)
         reload(server)
-        assert 'generation 3: loaded, 1 workers' in server.stderr.text
+        assert 'generation 3: loaded, 1 worker' in server.stderr.text
         load.wait_for_more(10)
         for pid in (server.pid, molds(server)[-1], workers(server)[-1]):
             assert str(tmp_path / 'access.log') not in open_files(pid), 'nobody writes there any more'

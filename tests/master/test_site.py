@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 from typing import TYPE_CHECKING
 
@@ -190,3 +191,11 @@ def test_a_site_that_cannot_be_opened_leaves_nothing(sites: Sites, tmp_path: Pat
     assert is_open(first)
     assert not (tmp_path / 'two').exists()
     assert sites.of(2) is first
+
+
+def test_a_pool_that_the_descriptors_do_not_allow() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        pytest.skip('there is no limit here')
+    with pytest.raises(ConfigError, match=rf'\[server:main\] pool_size: {hard} connections need 128 descriptors more'):
+        Site(Deployment({'main': Settings({'pool_size': hard})}, lambda name: None))  # type: ignore[arg-type, return-value]

@@ -42,9 +42,13 @@ def test_term_finishes_what_there_is(site: Site) -> None:
         assert refused(server)
 
 
+@pytest.mark.parametrize('whom', ['the master', 'the group'])
 @pytest.mark.parametrize('bind', ['tcp', 'unix'])
-def test_term_answers_every_connection_that_the_kernel_has(bind: str, site: Site) -> None:
-    """The workers are stopped meanwhile, so that all of them are still in the backlog when the signal comes."""
+def test_term_answers_every_connection_that_the_kernel_has(bind: str, whom: str, site: Site) -> None:
+    """The workers are stopped meanwhile, so that all of them are still in the backlog when the signal comes.
+
+    To the whole group is how init systems send it, and a terminal would.
+    """
     path = site.folder / 'socket'
     with (
         site.serve('--bind', f'unix:{path}' if bind == 'unix' else '127.0.0.1:0') as server,
@@ -61,7 +65,10 @@ def test_term_answers_every_connection_that_the_kernel_has(bind: str, site: Site
             client.connect(str(path) if bind == 'unix' else ('127.0.0.1', server.port))
             client.sendall(REQUEST)
             clients.append(client)
-        server.terminate()
+        if whom == 'the group':
+            os.killpg(server.pid, signal.SIGTERM)
+        else:
+            server.terminate()
         server.stderr.wait_for('the mold of generation 1 .* was killed by SIGKILL')
         for pid in asleep:
             os.kill(pid, signal.SIGCONT)
@@ -69,6 +76,8 @@ def test_term_answers_every_connection_that_the_kernel_has(bind: str, site: Site
             with client, client.makefile('rb') as answer:
                 assert answer.readline() == b'HTTP/1.1 200 OK\r\n'
         assert server.wait() == 0
+        for surprise in ('drains and is replaced', 'a new generation', 'ERROR'):
+            assert surprise not in server.stderr.text
 
 
 def test_term_has_an_end(site: Site) -> None:

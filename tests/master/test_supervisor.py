@@ -140,7 +140,7 @@ STORIES: dict[str, list[Step]] = {
     'start: no mold where there is no subreaper': [
         Step('reload', plan(Preload.NO_MOLD, main=1), gives=(Spawn(key(1, 0)),)),
         Step('spawned', key(1, 0), pid(1, 0)),
-        Step('ready', key(1, 0), gives=(Commit(1),), says='(?m)^ready: 1 workers$'),
+        Step('ready', key(1, 0), gives=(Commit(1),), says='(?m)^ready: 1 worker$'),
     ],
     'start: the application cannot be loaded': [
         Step('reload', plan(), gives=(StartMold(1, Preload.AUTO),)),
@@ -219,7 +219,7 @@ STORIES: dict[str, list[Step]] = {
         Step('mold_started', 2, mold(2)),
         Step('mold_loaded', 2, 0.5, gives=(Spawn(key(2, 0)),)),
         Step('spawned', key(2, 0), pid(2, 0)),
-        Step('ready', key(2, 0), gives=(Commit(2),), says='(?m)^ready: 1 workers$'),
+        Step('ready', key(2, 0), gives=(Commit(2),), says='(?m)^ready: 1 worker$'),
     ],
     'preload: unsafe, an empty mold of the same generation': [
         Step('reload', plan(main=1), gives=(StartMold(1, Preload.AUTO),)),
@@ -296,7 +296,9 @@ STORIES: dict[str, list[Step]] = {
     ],
     'death: of a worker that leaves is no news, and it is replaced before': [
         *FIRST,
-        Step('leaving', key(1, 0), gives=(Spawn(key(1, 2)),), says='drains and is replaced'),
+        Step('asked', key(1, 0), gives=(drain(1, 0), Spawn(key(1, 2))), says='drains and is replaced'),
+        Step('asked', key(1, 0)),
+        Step('leaving', key(1, 0)),
         Step('exited', pid(1, 0), 0, gives=(Release(key(1, 0)),)),
         Step('spawned', key(1, 2), pid(1, 2)),
         Step('ready', key(1, 2)),
@@ -534,7 +536,7 @@ STORIES: dict[str, list[Step]] = {
         *TAKEN_OVER,
         Step('spawned', key(2, 1), pid(2, 1)),
         Step('resize', -1, gives=(drain(1, 1), Kill(pid(2, 1), signal.SIGTERM)), says='generation 2: main: 1'),
-        Step('ready', key(2, 1)),
+        Step('ready', key(2, 1), gives=(drain(2, 1),)),
         Step('tick', after=DOOM + 1),
         Step('tick', after=GRACE - 4, gives=(Ping(key(2, 0)),)),
         Step('exited', pid(2, 1), 0, gives=(Release(key(2, 1)),)),
@@ -724,6 +726,7 @@ def serving(preload: Preload = Preload.AUTO) -> tuple[Supervisor, float]:
 LATE: dict[str, tuple[Any, ...]] = {
     'ready': ('ready', key(1, 0)),
     'failed': ('failed', key(1, 0), 'boom'),
+    'asked': ('asked', key(7, 0)),
     'leaving': ('leaving', key(7, 0)),
     'pong': ('pong', key(7, 0)),
     'spawned twice': ('spawned', key(1, 0), 4711),

@@ -205,7 +205,7 @@ class World(RuleBasedStateMachine):
             worker.state = 'dead'
 
     @precondition(running)
-    @rule(data=st.data(), fate=st.sampled_from(['spawned', 'ready', 'ready', 'failed', 'leaving', 'done', 'dies']))
+    @rule(data=st.data(), fate=st.sampled_from(['spawned', 'ready', 'ready', 'failed', 'asked', 'done', 'dies']))
     def work(self, data: st.DataObject, fate: str) -> None:
         worker = self.choose(data, [each for each in self.processes.values() if isinstance(each.owner, tuple)])
         if worker is None or not isinstance(worker.owner, tuple):
@@ -218,10 +218,8 @@ class World(RuleBasedStateMachine):
         elif fate == 'failed' and worker.state == 'starting':
             worker.state = 'dead'
             self.tell('failed', worker.owner, 'boom')
-        elif fate == 'leaving' and worker.state == 'ready':
-            worker.state = 'draining'
-            self.serving.discard(worker.owner)
-            self.tell('leaving', worker.owner)
+        elif fate == 'asked' and worker.state == 'ready':
+            self.tell('asked', worker.owner)
         elif (fate == 'done' and worker.state == 'draining') or fate == 'dies':
             self.serving.discard(worker.owner)
             worker.state = 'dead'
