@@ -216,6 +216,18 @@ def _parse_log_format(text: str) -> str:
     return text
 
 
+def _parse_networks(text: str) -> tuple[str, ...]:
+    from ipaddress import ip_network  # only where there are any
+
+    networks = []
+    for word in text.replace(',', ' ').split():
+        try:
+            networks.append(word if word == 'unix' else str(ip_network(word)))
+        except ValueError as error:
+            raise ValueError(f'{error}; write networks such as 192.0.2.0/24, or unix') from None
+    return tuple(networks)
+
+
 BOOLEAN = Kind('true|false', _parse_boolean, lambda value: 'true' if value else 'false')
 SIZE = Kind('SIZE', _parse_size, _show_size)
 TEXT = Kind('TEXT', str)
@@ -224,6 +236,7 @@ ADDRESSES = Kind('ADDRESS', _parse_addresses, lambda value: ' '.join(map(str, va
 MODE = Kind('MODE', _parse_mode, lambda value: f'{value:04o}')
 WORKERS = Kind('N|auto', _parse_workers)
 OBJECT = Kind('MODULE:FUNCTION', _parse_object)
+NETWORKS = Kind('NETWORK', _parse_networks, ' '.join)
 LOG_FORMAT = Kind('FORMAT', _parse_log_format)
 
 
@@ -340,6 +353,11 @@ class Settings:
     ssl_handshake_timeout: float = option(seconds(0.1), '10', 'The time that a client has for the TLS handshake.')
 
     # proxies
+    trusted_proxies: tuple[str, ...] = option(
+        NETWORKS,
+        '',
+        'Networks of proxies, or unix, whose Forwarded and X-Forwarded-* are believed; of others, they are removed.',
+    )
     secure_proxy_ssl_header: str = option(
         TEXT, '', 'The environ key whose value, http or https, is the scheme; the proxy must set it in every request.'
     )

@@ -139,8 +139,8 @@ def config_filter(app: Application, global_conf: Mapping[str, Any], **local_conf
 class Prefix:
     """Serves ``app`` below ``prefix``, and as the host, port and scheme that its clients know it by.
 
-    ``translate_forwarded_server`` takes them from X-Forwarded-*, of a proxy that the server trusts: from anybody else
-    those are what a client likes them to be.
+    X-Forwarded-For, -Proto and -Host are the server's to believe, by ``trusted_proxies``.  What PasteDeploy's filter
+    also knows, ``translate_forwarded_server`` takes of a trusted proxy alone: the proxy's own name and -Scheme.
     """
 
     def __init__(
@@ -171,23 +171,14 @@ class Prefix:
 
 
 def _take_forwarded(environ: dict[str, Any]) -> None:
-    server = _first(environ, 'HTTP_X_FORWARDED_SERVER')
+    server = environ.get('HTTP_X_FORWARDED_SERVER', '').rpartition(',')[2].strip()
     if server:
-        environ['SERVER_NAME'] = environ['HTTP_HOST'] = server
-    host = _first(environ, 'HTTP_X_FORWARDED_HOST')
-    if host:
-        environ['HTTP_HOST'] = host
-    client = _first(environ, 'HTTP_X_FORWARDED_FOR')
-    if client:
-        environ['REMOTE_ADDR'] = client
-    scheme = _first(environ, 'HTTP_X_FORWARDED_PROTO') or _first(environ, 'HTTP_X_FORWARDED_SCHEME')
-    if scheme.lower() in ('http', 'https'):
-        environ['wsgi.url_scheme'] = scheme.lower()
-
-
-def _first(environ: Mapping[str, Any], key: str) -> str:
-    value: str = environ.get(key, '').partition(',')[0].strip()
-    return value
+        environ['SERVER_NAME'] = server
+        if 'HTTP_X_FORWARDED_HOST' not in environ:
+            environ['HTTP_HOST'] = server
+    scheme = environ.get('HTTP_X_FORWARDED_SCHEME', '').rpartition(',')[2].strip().lower()
+    if scheme in ('http', 'https') and 'HTTP_X_FORWARDED_PROTO' not in environ:
+        environ['wsgi.url_scheme'] = scheme
 
 
 _TRUE, _FALSE = ('true', 'yes', 'on', '1'), ('false', 'no', 'off', '0')

@@ -15,6 +15,7 @@ import time
 from prefork.errors import ApplicationError, ClientGone
 from prefork.http1 import response
 from prefork.logs import logger
+from prefork.net.proxy import TRUSTED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any, BinaryIO, TypeAlias
 
     from prefork.net.listener import Listener
+    from prefork.net.proxy import TrustedProxies
     from prefork.settings import Settings
     from prefork.worker.connection import Connection
 
@@ -38,11 +40,12 @@ _MONTHS = ('Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct',
 class Gateway:
     """One server's application and what its responses share."""
 
-    __slots__ = ('_app', '_base', '_date', '_date_second', '_scheme_key', 'persistent')
+    __slots__ = ('_app', '_base', '_date', '_date_second', '_proxies', '_scheme_key', 'persistent')
 
     def __init__(self, app: WSGIApplication, settings: Settings, multiprocess: bool) -> None:
         self._app = app
         self._scheme_key = settings.secure_proxy_ssl_header
+        self._proxies = _trusted_proxies(settings)
         self.persistent = settings.keep_alive
         """Whether connections persist: the option, until the worker drains."""
         self._date = b''
@@ -71,12 +74,22 @@ class Gateway:
             environ['HTTPS'] = 'on'
         return environ
 
+    def client_environ(self, base: dict[str, Any], address: str, port: int) -> dict[str, Any]:
+        """What all requests of a connection have in common; ``address`` is '' for the peer on a unix socket."""
+        environ = {**base, 'REMOTE_ADDR': address, 'REMOTE_PORT': str(port)}
+        if self._proxies is not None:
+            environ[TRUSTED] = self._proxies.trusts(address)
+        return environ
+
     def respond(self, connection: Connection) -> None:
         """Call the application for the connection's request and send all of the response, or queue it there."""
         environ = connection.environ
         exchange = Exchange(self, connection)
         result: Any = None
         try:
+            if self._proxies is not None:
+                self._proxies.apply(environ)
+                connection.client = environ['REMOTE_ADDR'], connection.client[1]
             if self._scheme_key:
                 self._apply_scheme(environ)
             result = self._app(environ, exchange.start_response)
@@ -110,6 +123,14 @@ class Gateway:
         scheme = environ.get(self._scheme_key, '').lower()
         if scheme in ('http', 'https'):
             environ['wsgi.url_scheme'] = scheme
+
+
+def _trusted_proxies(settings: Settings) -> TrustedProxies | None:
+    if not settings.trusted_proxies:
+        return None
+    from prefork.net.proxy import TrustedProxies  # not without proxies
+
+    return TrustedProxies(settings.trusted_proxies)
 
 
 def _date_field(now: float) -> bytes:

@@ -300,7 +300,7 @@ class Loop:
         client = ('', 0)
         if listener.address.scheme != 'unix' and isinstance(address, tuple):
             client = address[0], address[1]
-        base = {**base, 'REMOTE_ADDR': client[0], 'REMOTE_PORT': str(client[1])}
+        base = self.gateway.client_environ(base, *client)
         if base['SERVER_NAME'] in _WILDCARDS:
             base['SERVER_NAME'] = sock.getsockname()[0]
         connection = self.pool.take()

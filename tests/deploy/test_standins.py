@@ -159,11 +159,7 @@ def test_config_is_for_each_request_anew() -> None:
     assert seen == [{'a': 'global', 'b': 'local'}] * 2
 
 
-FORWARDED = {
-    'HTTP_X_FORWARDED_HOST': 'public.example:8443, inner',
-    'HTTP_X_FORWARDED_FOR': '192.0.2.7, 10.0.0.1',
-    'HTTP_X_FORWARDED_PROTO': 'https',
-}
+FORWARDED = {'HTTP_X_FORWARDED_SERVER': 'made.up, public.example', 'HTTP_X_FORWARDED_SCHEME': 'https'}
 PLAIN: dict[str, Any] = {'HTTP_HOST': 'inner:80', 'SERVER_PORT': '80', 'REMOTE_ADDR': '10.0.0.2', 'SCRIPT_NAME': ''}
 
 PREFIXES: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
@@ -175,7 +171,12 @@ PREFIXES: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
     'from a trusted proxy': (
         {},
         {'PATH_INFO': '/a', TRUSTED: True, **FORWARDED},
-        '|/a|public.example:8443|80|192.0.2.7|https',
+        '|/a|public.example|80|10.0.0.2|https',
+    ),
+    'what the server has taken already counts': (
+        {},
+        {'PATH_INFO': '/a', TRUSTED: True, 'HTTP_X_FORWARDED_HOST': 'x', 'HTTP_X_FORWARDED_PROTO': 'http', **FORWARDED},
+        '|/a|inner:80|80|10.0.0.2|http',
     ),
     'from anybody': ({}, {'PATH_INFO': '/a', **FORWARDED}, '|/a|inner:80|80|10.0.0.2|http'),
     'not wanted': (
@@ -185,7 +186,7 @@ PREFIXES: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
     ),
     'a scheme that is none': (
         {},
-        {'PATH_INFO': '/a', TRUSTED: True, 'HTTP_X_FORWARDED_PROTO': 'javascript'},
+        {'PATH_INFO': '/a', TRUSTED: True, 'HTTP_X_FORWARDED_SCHEME': 'javascript'},
         '|/a|inner:80|80|10.0.0.2|http',
     ),
     'port and scheme by force': (

@@ -172,6 +172,26 @@ def test_the_scheme_that_a_proxy_says(serve: Serve, option: str, value: str, sch
     assert environ_of(serve, data, secure_proxy_ssl_header=option)['wsgi.url_scheme'] == scheme
 
 
+FORWARDED = 'X-Forwarded-For: 192.0.2.7', 'X-Forwarded-Proto: https', 'X-Forwarded-Host: a.example'
+
+
+@pytest.mark.parametrize('proxies', [('127.0.0.0/8', '::1/128'), ('192.0.2.0/24',)], ids=['trusted', 'not trusted'])
+def test_what_a_proxy_says_is_believed_if_it_is_trusted(serve: Serve, proxies: tuple[str, ...]) -> None:
+    environ = environ_of(serve, request('GET', '/', *FORWARDED), trusted_proxies=proxies)
+    found = environ['REMOTE_ADDR'], environ['wsgi.url_scheme'], environ['HTTP_HOST']
+    if '127.0.0.0/8' in proxies:
+        assert found == ('192.0.2.7', 'https', 'a.example')
+    else:
+        assert found == ('127.0.0.1', 'http', 'test')
+        assert not [key for key in environ if key.startswith('HTTP_X_FORWARDED')]
+
+
+def test_what_a_proxy_says_is_the_applications_affair_where_none_is_trusted(serve: Serve) -> None:
+    environ = environ_of(serve, request('GET', '/', *FORWARDED))
+    assert environ['HTTP_X_FORWARDED_FOR'] == '192.0.2.7'
+    assert environ['REMOTE_ADDR'] == '127.0.0.1'
+
+
 # --- wsgi.input ---------------------------------------------------------------------------------------------------
 
 LINES = b'first\nsecond\n\nlast'
