@@ -212,16 +212,20 @@ def check(command: Command) -> int:
     for notice in deployment.notices:
         print(notice, file=sys.stderr)
     Site(deployment)
-    for server, settings in deployment.servers.items():
-        if (status := _load_in_child(deployment, server, settings)) != EX_OK:
-            return status
-    return EX_OK
+
+    def load_all(server: str, settings: Settings) -> None:
+        deployment.load_app(server)
+        if settings.post_fork:
+            import_object(settings.post_fork)
+
+    return max(_in_child(load_all, server, settings) for server, settings in deployment.servers.items())
 
 
-def _load_in_child(deployment: Deployment, server: str, settings: Settings) -> int:
+def _in_child(action: Callable[[str, Settings], None], server: str, settings: Settings) -> int:
+    """Do what needs the application of a server, which is imported in a child; the exit status."""
     pid = os.fork()
     if pid == 0:
-        _load_and_exit(deployment, server, settings)
+        _act_and_exit(action, server, settings)
     _, status = os.waitpid(pid, 0)
     if not os.WIFSIGNALED(status):
         return os.WEXITSTATUS(status)
@@ -231,15 +235,13 @@ def _load_in_child(deployment: Deployment, server: str, settings: Settings) -> i
     raise ConfigError(f'loading the application ended in {number.name}')
 
 
-def _load_and_exit(deployment: Deployment, server: str, settings: Settings) -> Never:
+def _act_and_exit(action: Callable[[str, Settings], None], server: str, settings: Settings) -> Never:
     status = EX_CONFIG
     try:
         # The kernel's deadline: it ends this child whatever the application is stuck in.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, settings.load_timeout)
-        deployment.load_app(server)
-        if settings.post_fork:
-            import_object(settings.post_fork)
+        action(server, settings)
         status = EX_OK
     except BaseException as error:  # SystemExit too: an application that exits while it is loaded can't be served
         _explain(error, settings)
@@ -265,14 +267,21 @@ def _explain(error: BaseException, settings: Settings) -> None:
 
 
 def print_config(command: Command) -> int:
-    """Print the effective options as an ini section that says where each came from, and can be used as it is."""
-    lines = _config_lines(effective(command.source, command.flags))
+    """Print the effective options as an ini that says where each came from and can be used as it is, and what is
+    composed for each server, as an indented tree in its comments."""
+    wanted = effective(command.source, command.flags)
+
+    def print_tree(server: str, settings: Settings) -> None:
+        lines = command.source.composition(settings.app)
+        print(f'# [server:{server}] serves', *(f'#   {line}' for line in lines), sep='\n')
+
     try:
-        print(*lines, sep='\n', flush=True)
+        print(*_config_lines(wanted), sep='\n', flush=True)
     except BrokenPipeError:
         # Its reader has seen enough (--print-config | head); at exit, what is still in the buffer would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return EX_OK
+        return EX_OK
+    return max(_in_child(print_tree, server, settings) for server, settings in wanted.servers.items())
 
 
 def _config_lines(wanted: Effective) -> list[str]:

@@ -84,12 +84,18 @@ class IniSource:
 
     def load_app(self, name: str) -> WSGIApplication:
         """The application called ``name``, after the file's own logging configuration where it has one."""
+        _configure_logging(self.path, self.variables)
+        app: WSGIApplication = deploy.loadapp(self._uri(), name=name, global_conf=self.variables)
+        return app
+
+    def composition(self, name: str) -> list[str]:
+        """The tree of what ``load_app`` composes, as indented lines."""
+        return deploy.composition(self._uri(), name=name, global_conf=self.variables)
+
+    def _uri(self) -> str:
         from urllib.parse import quote  # in the mold or a worker: the master needn't carry it
 
-        _configure_logging(self.path, self.variables)
-        # The path of a config: URI ends at its first #, and is unquoted.
-        app: WSGIApplication = deploy.loadapp(f'config:{quote(self.path)}', name=name, global_conf=self.variables)
-        return app
+        return f'config:{quote(self.path)}'  # its path ends at its first #, and is unquoted
 
 
 class CallableSource:
@@ -102,6 +108,9 @@ class CallableSource:
 
     def server_options(self) -> tuple[dict[str, list[Triple]], list[str]]:
         return {'main': []}, []
+
+    def composition(self, name: str) -> list[str]:
+        return [self.spec]
 
     def load_app(self, name: str) -> WSGIApplication:
         """Import it, with the current directory first on the path, where the interpreter's ``-m`` has it too."""

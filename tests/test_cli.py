@@ -522,7 +522,7 @@ def test_a_failing_import_keeps_its_cause(folder: Path) -> None:
 def test_print_config_says_where_each_option_came_from(
     write: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write(SERVER + 'host = localhost\nport = 81\naccess_log_format = %%(status_code)s %%(host)s\n')
+    write(SERVER + 'host = localhost\nport = 81\naccess_log_format = %%(status_code)s %%(host)s\n' + APP)
     assert cli.main(['--print-config', 'app.ini', '--threads', '7']) == 0
     lines = near(capsys.readouterr().out).splitlines()
     assert lines[:4] == ['[server:main]', '# app.ini:2', 'use = egg:prefork', '# default']
@@ -547,7 +547,7 @@ def test_print_config_to_a_reader_that_has_left(write: Callable[[str], Path]) ->
 def test_what_print_config_prints_means_the_same(
     write: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write('[server:main]\nuse = egg:waitress\nlisten = :81\nfoo = bar\n')
+    write('[server:main]\nuse = egg:waitress\nlisten = :81\nfoo = bar\n' + APP)
     flags = ['--access-log-format', '%(host)s', '--max-body', '5M', '--ssl-ciphers', 'HIGH']
     assert cli.main(['--print-config', 'app.ini', *flags]) == 0
     printed = capsys.readouterr().out
@@ -555,6 +555,47 @@ def test_what_print_config_prints_means_the_same(
     before = settings_of('app.ini', *flags)
     write(printed)
     assert settings_of('app.ini').lines() == before.lines()
+
+
+COMPOSED = """
+[composite:main]
+use = egg:Paste#urlmap
+/ = home
+/x = x
+[app:home]
+paste.app_factory = plain:factory
+[pipeline:x]
+pipeline = keep borrowed
+[filter:keep]
+paste.filter_factory = plain:keep_factory
+[app:borrowed]
+use = home
+filter-with = keep
+"""
+
+TREE = """\
+# [server:main] serves
+#   [composite:main] app.ini:2 prefork.deploy.urlmap:urlmap_factory
+#     [app:home] app.ini:7 plain:factory
+#     [pipeline:x] app.ini:8
+#       [filter:keep] app.ini:11 plain:keep_factory
+#       [app:borrowed] app.ini:12 plain:factory
+#         [filter:keep] app.ini:11 plain:keep_factory
+"""
+
+
+def test_print_config_shows_what_is_composed(write: Callable[[str], Path]) -> None:
+    path = write(COMPOSED)
+    (path.parent / 'plain.py').write_text(
+        'def factory(conf, **local):\n    return print\n\n'
+        'def keep_factory(conf, **local):\n    return lambda app: app\n'
+    )
+    done = serving.run('--print-config', 'app.ini', cwd=path.parent, env={'PYTHONPATH': str(path.parent)})
+    assert (done.returncode, done.stderr) == (0, '')
+    tree = done.stdout[done.stdout.index('# [server:main] serves') :]
+    assert tree.replace(f'{path.parent}/', '') == TREE
+    path.write_text(done.stdout)  # what was printed is an ini of the same options
+    assert cli.main(['--print-config', 'app.ini']) == 78, 'it has no application'
 
 
 # --- serving ----------------------------------------------------------------------------------------------------

@@ -53,12 +53,16 @@ class Context:
     ``loader`` is what a composite factory is given; ``filter_with`` has the filters around it, the innermost first.
     """
 
-    __slots__ = ('filter_with', 'kind', 'loader', 'options')
+    __slots__ = ('filter_with', 'kind', 'loader', 'options', 'place')
+
+    inner_first = False
+    """Whether what a request reaches last is created first."""
 
     def __init__(self, kind: Kind, loader: ReferenceLoader, options: Options) -> None:
         self.kind = kind
         self.loader = loader
         self.options = options
+        self.place = options.place  # of the section that was asked for, if another is used by it
         self.filter_with: list[Context] = []
 
     @property
@@ -74,6 +78,20 @@ class Context:
 
     def create(self) -> Any:
         """Call the factories: those of the filters around it first, and of them the outermost."""
+        journal = self.loader.reference.journal
+        if journal is None:
+            return self._create_within()
+        journal.begin(self)
+        try:
+            return self._create_within()
+        finally:
+            journal.end()
+
+    def shown(self) -> str:
+        """What it is, and where it stands."""
+        return _shown(self.place)
+
+    def _create_within(self) -> Any:
         around = [context.create() for context in reversed(self.filter_with)]
         around.reverse()
         created = self._create()
@@ -84,6 +102,7 @@ class Context:
     def override(self, loader: ReferenceLoader, options: Options) -> None:
         """What a section with ``use`` says beats what it uses."""
         self.loader = loader
+        self.place = options.place
         self.global_conf.update(options.additions)
         self.global_conf['__file__'] = options.global_conf['__file__']
         self.local_conf.update(options.local_conf)
@@ -106,6 +125,10 @@ class FactoryContext(Context):
         super().__init__(kind, loader, options)
         self.protocol = protocol
         self.factory = factory
+
+    def shown(self) -> str:
+        module, name = getattr(self.factory, '__module__', None), getattr(self.factory, '__qualname__', None)
+        return f'{_shown(self.place)} {f"{module}:{name}" if module and name else repr(self.factory)}'
 
     def _create(self) -> Any:
         if self.protocol in ('paste.composite_factory', 'paste.composit_factory'):
@@ -165,6 +188,8 @@ class PipelineContext(Context):
 
     __slots__ = ('app', 'filters')
 
+    inner_first = True
+
     def __init__(self, loader: ReferenceLoader, options: Options, app: Context, filters: list[Context]) -> None:
         super().__init__(APP, loader, options)
         self.app = app
@@ -184,6 +209,8 @@ class FilterAppContext(Context):
 
     __slots__ = ('filter', 'next')
 
+    inner_first = True
+
     def __init__(self, loader: ReferenceLoader, options: Options, filter: Context, next: Context) -> None:
         super().__init__(APP, loader, options)
         self.filter = filter
@@ -195,6 +222,11 @@ class FilterAppContext(Context):
     def _create(self) -> Any:
         app = self.next.create()
         return self.filter.create()(app)
+
+
+def _shown(place: Place) -> str:
+    section = f'[{place.section}]' if place.section else 'from outside'
+    return f'{section} {place.path}:{place.line}' if place.line is not None else section
 
 
 def _wrap(app: Any, filters: Iterable[Filter]) -> Any:

@@ -7,7 +7,7 @@ import os
 from prefork.deploy import ini
 from prefork.deploy.interpolation import escape, interpolate
 from prefork.deploy.sections import is_ours
-from prefork.errors import IniFileError, IniFileNotFound, IniParseError
+from prefork.errors import IniError, IniFileError, IniFileNotFound, IniParseError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class File:
 
     def warn(self, place: Place, text: str) -> None:
         """Log what is probably a mistake in the file, once."""
-        line = f'{place}: {text}'
+        line = str(place.error(IniError, text))
         if line not in self._warned:
             self._warned.add(line)
             import logging  # only when there is something to say

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from prefork.deploy.journal import Journal
 from prefork.deploy.loaders import open_config, resolve_uri
 from prefork.deploy.reference import Reference
 from prefork.deploy.sections import APP, FILTER, SERVER
@@ -37,6 +38,18 @@ def loadapp(
     return _context(APP, uri, name, relative_to, global_conf).create()
 
 
+def composition(
+    uri: str,
+    name: str | None = None,
+    relative_to: str | None = None,
+    global_conf: Mapping[str, object] | None = None,
+) -> list[str]:
+    """As loadapp, but for the tree of what was composed: indented lines of section, file, line and factory."""
+    journal = Journal()
+    _context(APP, uri, name, relative_to, global_conf, journal).create()
+    return journal.lines()
+
+
 def loadfilter(
     uri: str,
     name: str | None = None,
@@ -68,10 +81,16 @@ def appconfig(
 
 
 def _context(
-    kind: Kind, uri: str, name: str | None, relative_to: str | None, global_conf: Mapping[str, object] | None
+    kind: Kind,
+    uri: str,
+    name: str | None,
+    relative_to: str | None,
+    global_conf: Mapping[str, object] | None,
+    journal: Journal | None = None,
 ) -> Context:
-    literal = {key: str(value) for key, value in (global_conf or {}).items()}
-    return resolve_uri(uri, Reference(kind, literal), name, relative_to)
+    reference = Reference(kind, {key: str(value) for key, value in (global_conf or {}).items()})
+    reference.journal = journal
+    return resolve_uri(uri, reference, name, relative_to)
 
 
 class Loader:

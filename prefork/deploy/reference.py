@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from prefork.deploy.ini import Place, Section
+    from prefork.deploy.journal import Journal
     from prefork.deploy.sections import Kind
 
     T = TypeVar('T')
@@ -20,10 +21,11 @@ class Reference:
     """Something that refers to an app, a filter or a server: what is wanted, and where that stands.
 
     ``place`` is where it stands, None when it came from outside; ``parent`` is the reference that led to the section
-    it stands in.  ``call_protocol`` is how a ``call:`` is to be called, which its URI doesn't say.
+    it stands in.  ``call_protocol`` is how a ``call:`` is to be called, which its URI doesn't say.  ``journal`` is
+    where it is noted what is created, inherited from the parent.
     """
 
-    __slots__ = ('_depth', '_target', 'call_protocol', 'global_conf', 'kind', 'parent', 'place')
+    __slots__ = ('_depth', '_target', 'call_protocol', 'global_conf', 'journal', 'kind', 'parent', 'place')
 
     def __init__(
         self,
@@ -38,6 +40,7 @@ class Reference:
         self.place = place
         self.parent = parent
         self.call_protocol = call_protocol or CALL_PROTOCOLS[kind.word]
+        self.journal: Journal | None = None if parent is None else parent.journal
         self._target: tuple[str, Section] | None = None
         self._depth = 0
 

@@ -308,18 +308,18 @@ WARNINGS: dict[str, tuple[str, dict[str, str], list[str]]] = {
         '[DEFAULT]\ndebug = true\n[app:main]\npaste.app_factory = @:app\ndebug = false\n',
         {},
         [
-            'app.ini:5 [app:main] debug: ignored, because [DEFAULT] in line 2 has it; write "set debug = ..."',
+            'app.ini:5: [app:main] debug: ignored, because [DEFAULT] in line 2 has it; write "set debug = ..."',
         ],
     ),
     'the key comes from outside': (
         '[app:main]\npaste.app_factory = @:app\ndebug = false\n',
         {'debug': 'x'},
-        ['app.ini:3 [app:main] debug: ignored, because it was given from outside; write "set debug = ..."'],
+        ['app.ini:3: [app:main] debug: ignored, because it was given from outside; write "set debug = ..."'],
     ),
     'DEFAULT wins over the outside': (
         '[DEFAULT]\nport = 1\n[app:main]\npaste.app_factory = @:app\np = %(port)s\n',
         {'port': '2'},
-        ['app.ini:2 [DEFAULT] port: this wins over the port given from outside in every %(port)s'],
+        ['app.ini:2: [DEFAULT] port: this wins over the port given from outside in every %(port)s'],
     ),
     'a section of the file itself is not the outside': (
         '[DEFAULT]\nport = 1\n[app:main]\nset port = 2\nuse = config:app.ini#b\n'
@@ -330,20 +330,20 @@ WARNINGS: dict[str, tuple[str, dict[str, str], list[str]]] = {
     'options for a pipeline': (
         '[app:main]\nuse = p\nx = 1\n[pipeline:p]\npipeline = a\n[app:a]\npaste.app_factory = @:app\n',
         {},
-        ['app.ini:3 [app:main] x: ignored, because p takes no options; "set x = ..." reaches its members'],
+        ['app.ini:3: [app:main] x: ignored, because p takes no options; "set x = ..." reaches its members'],
     ),
     'options for the filter of another section': (
         '[app:main]\nuse = fa\nx = 1\n[filter-app:fa]\nuse = f\nnext = a\n'
         '[filter:f]\npaste.filter_factory = @:filter_factory\n[app:a]\npaste.app_factory = @:app\n',
         {},
-        ['app.ini:3 [app:main] x: ignored, because fa takes no options; "set x = ..." reaches its members'],
+        ['app.ini:3: [app:main] x: ignored, because fa takes no options; "set x = ..." reaches its members'],
     ),
     'duplicates elsewhere': (
         '[uwsgi]\nenv = a\nenv = b\n[app:main]\npaste.app_factory = @:app\n[uwsgi]\n',
         {},
         [
-            'app.ini:3 [uwsgi] env: this key is there twice; the first one is in line 2',
-            'app.ini:6 [uwsgi]: this section is there twice; the first one is in line 1',
+            'app.ini:3: [uwsgi] env: this key is there twice; the first one is in line 2',
+            'app.ini:6: [uwsgi] this section is there twice; the first one is in line 1',
         ],
     ),
     'nothing': ('[DEFAULT]\nport = 1\n[app:main]\npaste.app_factory = @:app\n', {'port': '2'}, []),
@@ -351,7 +351,7 @@ WARNINGS: dict[str, tuple[str, dict[str, str], list[str]]] = {
         '[DEFAULT]\nx = 1\n[composite:main]\npaste.composite_factory = @:composite\n/ = a\n/b = a\n'
         '[app:a]\npaste.app_factory = @:app\nx = 2\n',
         {},
-        ['app.ini:9 [app:a] x: ignored, because [DEFAULT] in line 2 has it; write "set x = ..."'],
+        ['app.ini:9: [app:a] x: ignored, because [DEFAULT] in line 2 has it; write "set x = ..."'],
     ),
 }
 
