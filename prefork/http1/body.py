@@ -8,6 +8,9 @@ from prefork.http1 import grammar
 _MAX_LINE = 4096  # of a chunk-size line with its extensions, and of a trailer line
 _MAX_TRAILERS = 64
 
+# RFC 9110 6.5.1: framing and routing are over when trailers come.  Nobody sends these but to see who believes them.
+_FORBIDDEN_TRAILERS = frozenset((b'content-length', b'host', b'transfer-encoding', b'trailer', b'connection'))
+
 
 class CountedBody:
     """``length`` bytes.  After ``feed`` has made ``done`` true, ``rest`` is what follows the body."""
@@ -124,4 +127,6 @@ class ChunkedBody:
             raise ProtocolError('there are too many trailers', 431)
         if not grammar.FIELD_LINE.fullmatch(line):
             raise ProtocolError('a trailer is malformed')
+        if line.partition(b':')[0].lower() in _FORBIDDEN_TRAILERS:
+            raise ProtocolError('a trailer may not say what a head has to')
         return position

@@ -86,7 +86,7 @@ CHUNKED: dict[str, tuple[bytes, bytes]] = {
     'the longest line': (LONG_EXTENSION, b'abc'),
     'a trailer (RFC 9112 7.1.2)': (b'0\r\nA: b\r\n\r\n', b''),
     'trailers': (b'3\r\nabc\r\n0\r\nA: b\r\nC:\r\nA:\t\xe9 \r\n\r\n', b'abc'),
-    'a trailer that must not change anything': (b'0\r\nContent-Length: 5\r\nTransfer-Encoding: x\r\n\r\n', b''),
+    'a trailer that must not change anything': (b'0\r\nContent-Type: x\r\nCookie: x\r\n\r\n', b''),
     'the most trailers': (b'0\r\n' + b'A: b\r\n' * 64 + b'\r\n', b''),
     'the longest trailer': (b'0\r\nA:' + b'b' * (body_module._MAX_LINE - 2) + b'\r\n\r\n', b''),
 }
@@ -133,6 +133,9 @@ BAD: dict[str, tuple[bytes, int]] = {
     'as much as sixteen digits can say': (b'f' * 16 + b'\r\n', 413),
     'a trailer without a colon': (b'0\r\nA\r\n\r\n', 400),
     'a trailer with a blank before the colon': (b'0\r\nA : b\r\n\r\n', 400),
+    'a trailer that frames (RFC 9110 6.5.1)': (b'0\r\ncontent-Length: 5\r\n\r\n', 400),
+    'a trailer that frames otherwise (RFC 9110 6.5.1)': (b'0\r\nA: b\r\nTransfer-Encoding: chunked\r\n\r\n', 400),
+    'a trailer that routes (RFC 9110 6.5.1)': (b'0\r\nHost: x\r\n\r\n', 400),
     'a trailer without a name': (b'0\r\n: b\r\n\r\n', 400),
     'a trailer with NUL': (b'0\r\nA: \0\r\n\r\n', 400),
     'a trailer with a bare CR': (b'0\r\nA: b\rc\r\n\r\n', 400),
