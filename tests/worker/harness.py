@@ -71,7 +71,8 @@ class Client:
         return self.response()
 
     def speak_tls(self, context: ssl.SSLContext) -> None:
-        # An end without close_notify is an error, and not an end like any other.
+        # An end without close_notify is an error, and not an end like any other.  Older Pythons ask OpenSSL not to say.
+        context.options &= ~getattr(ssl, 'OP_IGNORE_UNEXPECTED_EOF', 0)
         self.sock = context.wrap_socket(self.sock, server_hostname='localhost', suppress_ragged_eofs=False)
 
     def half_close(self) -> None:
