@@ -193,7 +193,7 @@ class Connection:
             return
         except OSError:
             self._loop.count_error()
-            self.close()
+            self._hang_up()  # a client may be sending its request already, and shall see the alert
             return
         self.phase = IDLE
         self.deadline = self._loop.now + self._loop.settings.header_timeout

@@ -148,7 +148,7 @@ CHUNKED = request(
     'Transfer-Encoding: chunked',
     body=b'1\r\n%b\r\n' % BODY[:1]
     + b'F0;name="value"\r\n%b\r\n' % BODY[1:241]
-    + b'00f\r\n%b\r\n0\r\nTrailer: dropped\r\n\r\n' % BODY[241:],
+    + b'00f\r\n%b\r\n0\r\nChecksum: dropped\r\n\r\n' % BODY[241:],
 )
 NEXT = request('GET', '/next')
 EMPTY_LINE = b'\r\n'
