@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 DEMO = os.path.join(os.path.dirname(__file__), 'demo', 'app.ini')
 """What is served where nothing is named."""
 
-_VARIABLE = re.compile(r'([^\s=]+)=(.*)', re.DOTALL)
+_VARIABLE = re.compile(r'([^\s=?]+)=(.*)', re.DOTALL)
 _CALLABLE = re.compile(r'[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*')
 
 # Where the groups of --help begin, in the order of the option table.
@@ -143,9 +143,22 @@ def _source(words: list[str], given: dict[str, Any]) -> Source:
             raise UsageError(f'{", ".join(useless)}: {named} is a callable, this is for an ini file')
         return CallableSource(named)
     path, _, name = (named.removeprefix('config:') or DEMO).partition('#')
+    if '?' in path and not os.path.exists(path):
+        path, _, query = path.partition('?')
+        variables = {**_query(query), **variables}
     if name and given.setdefault('app', name) != name:
         raise UsageError(f'{named} names one application and --app {given["app"]} another')
     return IniSource(path, servers, variables)
+
+
+def _query(text: str) -> dict[str, str]:
+    """Variables as plaster's URIs have them, ``NAME=VALUE&NAME=VALUE``."""
+    from urllib.parse import parse_qsl  # slow to import
+
+    try:
+        return dict(parse_qsl(text, keep_blank_values=True, strict_parsing=bool(text)))
+    except ValueError as error:
+        raise UsageError(f'?{text}: {error}') from None
 
 
 def _variables(words: list[str]) -> dict[str, str]:
@@ -231,8 +244,11 @@ def _in_child(action: Callable[[str, Settings], None], server: str, settings: Se
         return os.WEXITSTATUS(status)
     number = signal.Signals(os.WTERMSIG(status))
     if number == signal.SIGALRM:
-        raise ConfigError(f'the application was not loaded within load_timeout = {settings.load_timeout:g} s')
-    raise ConfigError(f'loading the application ended in {number.name}')
+        problem = f'the application was not loaded within load_timeout = {settings.load_timeout:g} s'
+    else:
+        problem = f'loading the application ended in {number.name}'
+    _complain(ConfigError(problem))
+    return EX_CONFIG
 
 
 def _act_and_exit(action: Callable[[str, Settings], None], server: str, settings: Settings) -> Never:

@@ -67,11 +67,19 @@ class IniSource:
         Those are the sections that were asked for, else main and whatever other says that it is for prefork.
         """
         _check_exists(self.path)
-        names = deploy.server_names(self.path)
+        sections = deploy.servers(self.path)
+        names = list(sections)
         missing = [name for name in self.servers if name not in names]
         if missing:
             raise ConfigError(*(f'{self.path}: there is no [server:{name}]{nearest(name, names)}' for name in missing))
-        options = {name: deploy.server_options(self.path, name, self.variables) for name in self.servers or names}
+        # A section that says it is another server's isn't read: its variables may be set for that one alone.
+        wanted = self.servers or [name for name in names if name == 'main' or _may_be_ours(sections[name])]
+        options = {}
+        complaints = deploy.Complaints()
+        for name in wanted:
+            with complaints:
+                options[name] = deploy.server_options(self.path, name, self.variables)
+        complaints.end()
         if not self.servers:
             options = {name: section for name, section in options.items() if name == 'main' or _is_ours(section)}
         if options:
@@ -251,6 +259,13 @@ def _disagreements(found: Effective) -> list[str]:
         for row in OPTIONS
         if row.scope == MASTER and getattr(found.servers[other], row.name) != getattr(found.servers[first], row.name)
     ]
+
+
+def _may_be_ours(written: dict[str, str]) -> bool:
+    """Whether a section as it is written may turn out to be ours: whatever it uses is yet to be found out."""
+    use = written.get('use', '').strip()
+    others = not use or (use.lower().startswith(('egg:', 'call:')) and not _is_prefork(use))
+    return 'app' in written or 'get app' in written or not others
 
 
 def _is_ours(section: list[Triple]) -> bool:

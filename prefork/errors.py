@@ -6,6 +6,10 @@ the HTTP side, the place in the file for the ini loader.
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 # sysexits(3), spelled out because os.EX_* is missing on some platforms.
 EX_OK = 0
 EX_USAGE = 64
@@ -47,7 +51,7 @@ class IniError(ConfigError):
     """A problem at one place of an ini file: ``FILE:LINE: [section] key: problem``.
 
     ``path``, ``section``, ``key`` and ``line`` say where; each is None where it doesn't apply.  ``used_by`` has the
-    places that led there, the nearest first; ``others`` has further complaints that were found on the way.
+    places that led there, the nearest first; ``others`` has further errors that don't depend on this one.
     """
 
     def __init__(
@@ -59,7 +63,7 @@ class IniError(ConfigError):
         key: str | None = None,
         line: int | None = None,
         used_by: tuple[str, ...] = (),
-        others: tuple[str, ...] = (),
+        others: tuple[IniError, ...] = (),
     ) -> None:
         where = ''
         if path is not None:
@@ -69,7 +73,8 @@ class IniError(ConfigError):
         if key is not None:
             where += f'{key}: '
         chain = f' (used by {", by ".join(used_by)})' if used_by else ''
-        super().__init__(where + problem + chain, *others)
+        rest = [complaint for other in others for complaint in other.complaints]
+        super().__init__(*dict.fromkeys([where + problem + chain, *rest]))
         self.problem = problem
         self.path = path
         self.section = section
@@ -78,16 +83,26 @@ class IniError(ConfigError):
         self.used_by = used_by
         self.others = others
 
-    def extended(self, *, used_by: tuple[str, ...] = (), others: tuple[str, ...] = ()) -> IniError:
-        """The same error, with more known about it."""
+    def extended(self, *, used_by: tuple[str, ...] = (), others: tuple[IniError, ...] = ()) -> IniError:
+        """The same error, with more known about it: what led to it and to its others, or further others."""
+        known = tuple(other.extended(used_by=used_by) for other in self.others)
+        return self._copy(self.used_by + used_by, known + others)
+
+    def each(self) -> Iterator[IniError]:
+        """This error without its others, then each of those."""
+        yield self._copy(self.used_by, ()) if self.others else self
+        for other in self.others:
+            yield from other.each()
+
+    def _copy(self, used_by: tuple[str, ...], others: tuple[IniError, ...]) -> IniError:
         return type(self)(
             self.problem,
             path=self.path,
             section=self.section,
             key=self.key,
             line=self.line,
-            used_by=self.used_by + used_by,
-            others=self.others + others,
+            used_by=used_by,
+            others=others,
         )
 
 

@@ -393,12 +393,18 @@ OPTIONS: tuple[Option, ...] = tuple(row for row in vars(Settings).values() if is
 BY_NAME: dict[str, Option] = {row.name: row for row in OPTIONS}
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """`` (did you mean 'x'?)`` for the closest of ``names``, or '' where none is close."""
+def closest(name: str, names: Iterable[str]) -> str | None:
+    """The one of ``names`` that ``name`` was probably meant to be, if there is one."""
     import difflib  # only when something is wrong
 
     found = difflib.get_close_matches(name.replace('-', '_'), list(names), n=1, cutoff=0.6)
-    return f' (did you mean {found[0]!r}?)' if found else ''
+    return found[0] if found else None
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """`` (did you mean 'x'?)`` for the closest of ``names``, or '' where none is close."""
+    found = closest(name, names)
+    return '' if found is None else f' (did you mean {found!r}?)'
 
 
 def from_text(items: Iterable[tuple[str, str, str]]) -> Settings:

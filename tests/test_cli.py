@@ -124,6 +124,12 @@ SOURCES = {
     'server': (['--server', 'tls', 'app.ini'], ('app.ini', ('tls',), {}), {}),
     'servers': (['--server=a', '--server=b', 'app.ini'], ('app.ini', ('a', 'b'), {}), {}),
     'variables': (['app.ini', 'a=1', 'b=x=y', 'c='], ('app.ini', (), {'a': '1', 'b': 'x=y', 'c': ''}), {}),
+    'name with a blank': (['app.ini#my app'], ('app.ini', (), {}), {'app': 'my app'}),
+    'query of a URI': (
+        ['config:app.ini?http_port=8080&a=%20b#admin', 'a=c', 'd=e'],
+        ('app.ini', (), {'http_port': '8080', 'a': 'c', 'd': 'e'}),
+        {'app': 'admin'},
+    ),
     'variables of the demo': (['greeting=Hi'], ('DEMO', (), {'greeting': 'Hi'}), {}),
     'flags between words': (
         ['--threads', '2', 'app.ini', '--workers=3', 'a=1'],
@@ -172,6 +178,7 @@ MISUSE = {
     'flag without its value': (['--threads'], 'argument --threads: expected one argument'),
     'two files': (['app.ini', 'other.ini'], 'other.ini: not NAME=VALUE'),
     'variable without a name': (['app.ini', '=x'], '=x: not NAME=VALUE'),
+    'query that is none': (['app.ini?x#a'], "?x: bad query field: 'x'"),
     'two applications': (['app.ini#a', '-n', 'b'], 'app.ini#a names one application and --app b another'),
     'variables for a callable': (['plain:app', 'a=1'], 'NAME=VALUE: plain:app is a callable'),
     'a section for a callable': (['plain:app', '--server', 'x', '-n', 'y'], '--server, --app: plain:app is'),
@@ -239,6 +246,13 @@ def test_a_flag_wins_over_the_file(write: Callable[[str], Path]) -> None:
 def test_variables_reach_the_server_section(write: Callable[[str], Path]) -> None:
     write(SERVER + 'bind = 127.0.0.1:%(http_port)s\n')
     assert str(settings_of('app.ini', 'http_port=81').bind[0]) == '127.0.0.1:81'
+
+
+def test_a_file_with_a_question_mark_is_a_file(folder: Path) -> None:
+    (folder / 'a?b=c.ini').touch()
+    source = cli.parse(['a?b=c.ini']).source
+    assert isinstance(source, IniSource)
+    assert (os.path.basename(source.path), source.variables) == ('a?b=c.ini', {})
 
 
 def test_the_named_server_section(write: Callable[[str], Path]) -> None:
@@ -326,6 +340,39 @@ def test_all_sections_for_prefork_are_served(write: Callable[[str], Path]) -> No
     }
     assert list(servers_of('app.ini', '--server=metadata')) == ['metadata']
     assert {settings.threads for settings in servers_of('app.ini', '--threads=7').values()} == {7}
+
+
+def test_a_section_of_another_server_is_not_read(write: Callable[[str], Path]) -> None:
+    write(MANY + 'host = %(nowhere)s\n')
+    assert list(servers_of('app.ini')) == ['api', 'metadata']
+    with pytest.raises(ConfigError, match="no variable 'nowhere'"):
+        servers_of('app.ini', '--server=other')
+
+
+def test_sections_that_use_another_are_served_if_that_is_for_prefork(write: Callable[[str], Path]) -> None:
+    write('[server:a]\nuse = b\n[server:b]\nuse = egg:prefork\n[server:c]\nuse = d\n[server:d]\nuse = egg:waitress\n')
+    assert list(servers_of('app.ini')) == ['a', 'b']
+
+
+def test_mistakes_of_several_servers_are_told_at_once(write: Callable[[str], Path]) -> None:
+    write(MANY.replace('threads = 2', 'threads = %(x)s').replace('app = metadata', 'app = metadata\nthreads = %'))
+    with pytest.raises(ConfigError) as caught:
+        servers_of('app.ini')
+    assert [near(text).partition(':')[2][:24] for text in caught.value.complaints] == [
+        '10: [server:api] threads',
+        '13: [server:metadata] th',
+    ]
+
+
+def test_check_loads_the_application_of_each_server(
+    write: Callable[[str], Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    apps = MANY.replace('plain:factory', 'plain:crashing_factory', 1).replace('plain:factory', 'plain:broken_factory')
+    write(apps)
+    assert cli.main(['--check', 'app.ini']) == 78
+    ended, broken = capfd.readouterr().err.splitlines()
+    assert ended == 'loading the application ended in SIGKILL'
+    assert near(broken) == 'while creating app.ini:5 [app:metadata] paste.app_factory: ValueError: no database'
 
 
 COMPLAINTS_OF_MANY = {
@@ -559,7 +606,7 @@ def test_what_print_config_prints_means_the_same(
 
 COMPOSED = """
 [composite:main]
-use = egg:Paste#urlmap
+use = call:prefork.deploy.urlmap:urlmap_factory
 / = home
 /x = x
 [app:home]

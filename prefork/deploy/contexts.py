@@ -5,6 +5,7 @@ The whole static tree is resolved first; ``Context.create`` then calls the facto
 
 from __future__ import annotations
 
+from prefork.deploy.complaints import together
 from prefork.deploy.sections import APP
 from prefork.errors import IniError, IniFactoryError
 
@@ -142,10 +143,9 @@ class FactoryContext(Context):
         try:
             return self.factory(*first, dict(self.global_conf), **self.local_conf)
         except IniError as error:
-            if error.path is not None:
+            if error.path is not None and not error.others:
                 raise
-            place = self.options.places.get(error.key or '', self.options.place)
-            raise place.error(type(error), error.problem) from error
+            raise together([self._placed(each) for each in error.each()]) from error
         except Exception as error:
             traceback = error.__traceback__
             if isinstance(error, TypeError) and traceback is not None and traceback.tb_next is None:
@@ -153,6 +153,13 @@ class FactoryContext(Context):
                 raise self._refused(len(first) + 1, error) from error
             error.add_note(f'while creating {self.options.place}{self._options_named(error)}')
             raise
+
+    def _placed(self, error: IniError) -> IniError:
+        """The error; one of the factory's own, which knows the key at most, at the place of that key."""
+        if error.path is not None:
+            return error
+        place = self.options.places.get(error.key or '', self.options.place)
+        return place.error(type(error), error.problem)
 
     def _options_named(self, error: Exception) -> str:
         """Where the options stand that the message has in quotes, as "unexpected keyword argument 'x'" has."""

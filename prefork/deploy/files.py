@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from prefork.deploy import ini
+from prefork.deploy.complaints import Complaints
 from prefork.deploy.interpolation import escape, interpolate
 from prefork.deploy.sections import is_ours
 from prefork.errors import IniError, IniFileError, IniFileNotFound, IniParseError
@@ -29,16 +30,18 @@ class File:
         self.document = document
         self.filename = filename
         self.absolute_path = os.path.abspath(filename)
-        self.defaults = dict(document.defaults.options)
-        outside = ini.Place('(outside)', ini.DEFAULT)
         builtin = {'here': os.path.dirname(self.absolute_path), '__file__': self.absolute_path}
-        for key, value in (*builtin.items(), *global_conf.items()):
-            # Literal text: a stray % in an environment variable or a path is nobody's variable.
-            self.defaults.setdefault(key, ini.Option(key, escape(str(value)), outside))
+        self.defaults = _literal(builtin)
+        self.defaults.update(document.defaults.options)
+        for key, option in _literal(global_conf).items():
+            self.defaults.setdefault(key, option)
         # A value that comes to nothing keeps its raw text: an oddity of PasteDeploy that files may lean on.
-        self.default_values = {
-            key: interpolate(option, self.defaults) or option.value for key, option in self.defaults.items()
-        }
+        self.default_values: dict[str, str] = {}
+        complaints = Complaints()
+        for key, option in self.defaults.items():
+            with complaints:
+                self.default_values[key] = interpolate(option, self.defaults) or option.value
+        complaints.end()
         self._warned: set[str] = set()
 
     def warn_of_overruled(self, global_conf: Mapping[str, object]) -> None:
@@ -62,10 +65,16 @@ class File:
             logging.getLogger('prefork').warning('%s', line)
 
 
+def _literal(values: Mapping[str, object]) -> dict[str, ini.Option]:
+    """Options for what comes from outside: a stray % in a path or an environment variable is nobody's variable."""
+    outside = ini.Place('(outside)', ini.DEFAULT)
+    return {key: ini.Option(key, escape(str(value)), outside) for key, value in values.items()}
+
+
 def read(path: str) -> Document:
     """The document in the file ``path``, UTF-8 with or without a byte order mark.
 
-    Raises IniFileError or IniParseError.  A duplicate is an error in a section that we read.
+    Raises IniFileError, or IniParseError with every complaint.  A duplicate is an error in a section that we read.
     """
     try:
         with open(path, 'rb') as file:
@@ -81,9 +90,7 @@ def read(path: str) -> Document:
         raise IniParseError(f'not UTF-8: {data[error.start : error.start + 1]!r}', path=path, line=line) from error
     document = ini.parse(text, path)
     ours = [error for error in document.duplicates if is_ours(error.section or '')]
-    if ours:
-        first, *others = ours
-        raise first.extended(others=tuple(map(str, others)))
+    Complaints(sorted([*document.malformed, *ours], key=lambda error: error.line or 0)).end()
     return document
 
 

@@ -1,8 +1,8 @@
 """Ini text to sections, each option with its line: pure, no file is opened here.
 
 The grammar is that of the standard library's ``configparser.ConfigParser(strict=True)`` with ``optionxform = str``,
-because that is what every PasteDeploy file was written against.  What it adds: line numbers, all bad lines in one
-error, and duplicates that are reported to the caller, who knows whether the section matters.
+because that is what every PasteDeploy file was written against.  What it adds: line numbers, and errors that are
+handed to the caller, who knows whether the section matters: all bad lines, and all duplicates.
 """
 
 from __future__ import annotations
@@ -74,23 +74,22 @@ class Section:
 class Document:
     """A parsed file: ``sections`` by name without [DEFAULT], which is ``defaults``.
 
-    ``duplicates`` holds an error for each section or key that is there a second time; the first one was kept.
+    ``malformed`` holds an error for each line that is none of an ini file, ``duplicates`` one for each section or key
+    that is there a second time; the first one was kept.
     """
 
-    __slots__ = ('defaults', 'duplicates', 'path', 'sections')
+    __slots__ = ('defaults', 'duplicates', 'malformed', 'path', 'sections')
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.defaults = Section(DEFAULT, Place(path, DEFAULT))
         self.sections: dict[str, Section] = {}
+        self.malformed: list[IniError] = []
         self.duplicates: list[IniError] = []
 
 
 def parse(text: str, path: str) -> Document:
-    """The document that ``text`` is; ``path`` is its name in messages.
-
-    Raises IniParseError, with every bad line in its complaints.
-    """
+    """The document that ``text`` is, and its errors; ``path`` is its name in them."""
     parser = _Parser(path)
     for number, line in enumerate(_LINE_END.split(text.removeprefix('\ufeff')), start=1):
         parser.feed(number, line)
@@ -106,7 +105,6 @@ class _Parser:
         self.option: Option | None = None
         self.lines: list[str] = []
         self.indent = 0
-        self.bad: list[IniError] = []
 
     def feed(self, number: int, line: str) -> None:
         text = line.strip()
@@ -124,15 +122,13 @@ class _Parser:
         if header:
             self._begin_section(header[1], number)
         elif self.section is None:
-            raise self._error(number, f'{text!r} stands before any [section]')
+            if not self.document.malformed:  # of a file that is no ini, one line says it all
+                self._complain(number, f'{text!r} stands before any [section]')
         else:
             self._begin_option(self.section, text, number)
 
     def close(self) -> Document:
         self._end_option()
-        if self.bad:
-            first, *others = self.bad
-            raise first.extended(others=tuple(map(str, others)))
         return self.document
 
     def _begin_section(self, name: str, number: int) -> None:
@@ -155,7 +151,7 @@ class _Parser:
         key = text[: delimiter.start()].rstrip() if delimiter else ''
         if delimiter is None or not key:
             missing = 'key before' if delimiter else "'=' or ':' in"
-            self.bad.append(self._error(number, f'no {missing} {text!r}'))
+            self._complain(number, f'no {missing} {text!r}')
             return
         self._end_option()
         option = Option(key, '', Place(self.document.path, section.name, key, number))
@@ -171,6 +167,6 @@ class _Parser:
             self.option.value = '\n'.join(self.lines).rstrip()
         self.option = None
 
-    def _error(self, number: int, problem: str) -> IniError:
+    def _complain(self, number: int, problem: str) -> None:
         section = None if self.section is None else self.section.name
-        return Place(self.document.path, section, None, number).error(IniParseError, problem)
+        self.document.malformed.append(Place(self.document.path, section, None, number).error(IniParseError, problem))

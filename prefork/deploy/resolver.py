@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from prefork.deploy import factories
+from prefork.deploy.complaints import Complaints
 from prefork.deploy.contexts import FactoryContext, FilterAppContext, Options, PipelineContext
 from prefork.deploy.ini import DEFAULT
 from prefork.deploy.interpolation import interpolate
@@ -39,38 +40,52 @@ class Resolver:
     def resolve(self) -> Context:
         self._sort_options()
         filter_with = None if self.reference.kind is SERVER else self._pop('filter-with')
+        complaints = Complaints()
         for distribution in (self._pop('require') or '').split():
-            self._refer('require', self.reference.kind).located(factories.require, distribution)
-        prefix = prefix_of(self.section.name)
-        context: Context
-        if prefix == 'pipeline':
-            context = self._pipeline()
-        elif prefix == 'filter-app':
-            context = self._filter_app()
-        else:
-            context = self._made_by_factory(self.reference.kind)
+            with complaints:
+                self._refer('require', self.reference.kind).located(factories.require, distribution)
+        around = []
+        with complaints:
+            context = self._composed()
         if filter_with is not None:
-            context.filter_with.append(self._resolve('filter-with', FILTER, filter_with))
+            with complaints:
+                around.append(self._resolve('filter-with', FILTER, filter_with))
+        complaints.end()
+        context.filter_with += around
         return context
+
+    def _composed(self) -> Context:
+        """What the section is without the filter around it."""
+        prefix = prefix_of(self.section.name)
+        if prefix == 'pipeline':
+            return self._pipeline()
+        if prefix == 'filter-app':
+            return self._filter_app()
+        return self._made_by_factory(self.reference.kind)
 
     def _sort_options(self) -> None:
         """Fill ``options``: ``set`` goes to the globals, what [DEFAULT] has too is dropped, the rest is local."""
         options, own = self.options, self.section.options
         from_globals = []
+        complaints = Complaints()
         for key in [*own, *(key for key in self.file.defaults if key not in own)]:
             if key.startswith(SET):
-                self.set_global(key)
+                with complaints:
+                    self.set_global(key)
             elif key.startswith(GET):
                 from_globals.append(key)
             elif key not in self.file.defaults:
-                options.local_conf[key] = self.value(key)
+                with complaints:
+                    options.local_conf[key] = self.value(key)
                 options.places[key] = self.names[key].place
             elif key in own:
                 self._warn_dropped(key)
         for key in from_globals:  # after every `set`, and they win
             name = key[len(GET) :].strip()
-            options.local_conf[name] = self.global_value(key)
+            with complaints:
+                options.local_conf[name] = self.global_value(key)
             options.places[name] = self.names[key].place
+        complaints.end()  # what the section refers to may depend on any of them
 
     def value(self, key: str) -> str:
         """The interpolated value of an option."""
@@ -109,13 +124,24 @@ class Resolver:
             raise self._error(
                 first, f'a pipeline takes no options of its own ({extra}); "set NAME = ..." reaches its members'
             )
-        app = self._resolve('pipeline', APP, members[-1])
-        filters = [self._resolve('pipeline', FILTER, name) for name in members[:-1]]
+        complaints = Complaints()
+        with complaints:
+            app = self._resolve('pipeline', APP, members[-1])
+        filters = []
+        for name in members[:-1]:
+            with complaints:
+                filters.append(self._resolve('pipeline', FILTER, name))
+        complaints.end()
         return PipelineContext(self.loader, self.options, app, filters)
 
     def _filter_app(self) -> FilterAppContext:
-        next_app = self._resolve('next', APP, self._pop_required('next'))
-        return FilterAppContext(self.loader, self.options, self._made_by_factory(FILTER), next_app)
+        complaints = Complaints()
+        with complaints:
+            next_app = self._resolve('next', APP, self._pop_required('next'))
+        with complaints:
+            filter = self._made_by_factory(FILTER)
+        complaints.end()
+        return FilterAppContext(self.loader, self.options, filter, next_app)
 
     def _made_by_factory(self, kind: Kind) -> Context:
         use = self._pop('use')
@@ -152,8 +178,9 @@ class Resolver:
         for key in self.options.local_conf:
             if key in others:
                 return self._error(key, f'this is the factory of a {others[key].word}; {problem}')
-            if key.startswith('paste.') or nearest(key, ['use']):
-                return self._error(key, f'not a factory{nearest(key, [*wanted, "use"])}; {problem}')
+            near = nearest(key, [*wanted, 'use'])
+            if near or key.startswith('paste.'):
+                return self._error(key, f'not a factory{near}; {problem}')
         return self._error(None, problem)
 
     def _pop(self, key: str) -> str | None:

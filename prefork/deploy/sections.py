@@ -142,7 +142,8 @@ def _explain_missing(document: Document, kind: Kind, name: str) -> str:
     if not known:
         return f'no {kind.word} {name!r}, and no {kind.word} at all'
 
-    from prefork.settings import nearest  # only when something is wrong
+    from prefork.settings import closest  # only when something is wrong
 
-    hint = nearest(name, known)
+    near = closest(name, known)
+    hint = '' if near is None else f' (did you mean {_shown(known[near])}?)'
     return f'no {kind.word} {name!r}{hint}; there is {", ".join(known)}'

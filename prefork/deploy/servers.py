@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from prefork.deploy import sections
+from prefork.deploy.complaints import Complaints
 from prefork.deploy.files import read
 from prefork.deploy.loaders import file_path, is_uri, open_config, split_uri
 from prefork.deploy.reference import Reference
@@ -19,9 +20,13 @@ if TYPE_CHECKING:
     from prefork.deploy.loaders import ConfigLoader
 
 
-def server_names(path: str) -> list[str]:
-    """The names of the file's [server:NAME] sections, in its order.  Raises IniError."""
-    return list(sections.names(read(path), SERVER))
+def servers(path: str) -> dict[str, dict[str, str]]:
+    """What each [server:NAME] section itself says, by its NAME, in the order of the file.  Raises IniError.
+
+    It is as it is written: a section that isn't served may have variables that nobody has set.
+    """
+    found = sections.names(read(path), SERVER)
+    return {name: {key: option.value for key, option in section.options.items()} for name, section in found.items()}
 
 
 def server_options(path: str, name: str, global_conf: Mapping[str, object] | None = None) -> list[tuple[str, str, str]]:
@@ -40,14 +45,19 @@ def _collect(loader: ConfigLoader, name: str, reference: Reference) -> dict[str,
     section = loader.section(name, reference)
     resolver = Resolver(loader.file, section, reference, loader)
     options: dict[str, tuple[str, Place]] = {}
+    complaints = Complaints()
     for key, option in section.options.items():
         if key.startswith(SET):
-            resolver.set_global(key)
+            with complaints:
+                resolver.set_global(key)
         elif not key.startswith(GET) and key not in ('use', 'require'):
-            options[key] = (resolver.value(key), option.place)
+            with complaints:
+                options[key] = (resolver.value(key), option.place)
     for key, option in section.options.items():
         if key.startswith(GET):
-            options[key[len(GET) :].strip()] = (str(resolver.global_value(key)), option.place)
+            with complaints:
+                options[key[len(GET) :].strip()] = (str(resolver.global_value(key)), option.place)
+    complaints.end()
     if 'use' not in section.options:
         return options
     use, place = resolver.value('use'), section.place_of('use')

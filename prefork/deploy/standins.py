@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 
+from prefork.deploy.complaints import Complaints
 from prefork.errors import IniParseError
 
 TYPE_CHECKING = False
@@ -106,17 +107,22 @@ def cascade_factory(
     loader: ReferenceLoader, global_conf: Mapping[str, Any], catch: str = '404', **local_conf: str
 ) -> Cascade:
     """The composite factory: ``app1``, ``app2``… in the order of their names; ``catch`` has statuses to go on at."""
-    for key in local_conf:
-        if not key.startswith('app'):
-            raise IniParseError('a cascade takes keys that begin with app, and catch', key=key)
-    if not local_conf:
-        raise IniParseError('a cascade needs at least app1')
+    complaints = Complaints()
+    applications = []
     caught = catch.replace(',', ' ').split()
     for status in caught:
         if not (status.isascii() and status.isdigit() and len(status) == 3):
-            raise IniParseError(f'{status!r} is not a status', key='catch')
-    names = [local_conf[key] for key in sorted(local_conf)]
-    return Cascade([loader.get_app(name, global_conf=global_conf) for name in names], map(int, caught))
+            with complaints:
+                raise IniParseError(f'{status!r} is not a status', key='catch')
+    for key in sorted(local_conf):
+        with complaints:
+            if not key.startswith('app'):
+                raise IniParseError('a cascade takes keys that begin with app, and catch', key=key)
+            applications.append(loader.get_app(local_conf[key], global_conf=global_conf))
+    complaints.end()
+    if not applications:
+        raise IniParseError('a cascade needs at least app1')
+    return Cascade(applications, map(int, caught))
 
 
 # --- egg:PasteDeploy#config ---------------------------------------------------------------------------------------
@@ -144,7 +150,7 @@ class Prefix:
     """
 
     def __init__(
-        self, app: Application, prefix: str, translate_forwarded_server: bool, force_port: str, scheme: str
+        self, app: Application, prefix: str, translate_forwarded_server: bool, force_port: str | None, scheme: str
     ) -> None:
         self._app = app
         self._prefix = prefix.rstrip('/')
@@ -155,11 +161,8 @@ class Prefix:
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if self._translate and environ.get(TRUSTED):
             _take_forwarded(environ)
-        if self._force_port:
-            environ['SERVER_PORT'] = self._force_port
-            host = environ.get('HTTP_HOST', '')
-            name, colon, port = host.rpartition(':')
-            environ['HTTP_HOST'] = f'{name if colon and port.isdigit() else host}:{self._force_port}'
+        if self._force_port is not None:
+            _force_port(environ, self._force_port)
         if self._scheme:
             environ['wsgi.url_scheme'] = self._scheme
         path = environ.get('PATH_INFO', '')
@@ -168,6 +171,17 @@ class Prefix:
         environ['PATH_INFO'] = path or '/'
         environ['SCRIPT_NAME'] = self._prefix
         return self._app(environ, start_response)
+
+
+def _force_port(environ: dict[str, Any], forced: str) -> None:
+    """The port that clients see; '' is the default one of the scheme, which no URL mentions."""
+    default = '80' if environ['wsgi.url_scheme'] == 'http' else '443'
+    environ['SERVER_PORT'] = forced or default
+    host = environ.get('HTTP_HOST', '')
+    name, colon, port = host.rpartition(':')
+    if colon and port.isdigit():
+        host = name
+    environ['HTTP_HOST'] = f'{host}:{forced}' if forced else host
 
 
 def _take_forwarded(environ: dict[str, Any]) -> None:
@@ -181,7 +195,7 @@ def _take_forwarded(environ: dict[str, Any]) -> None:
         environ['wsgi.url_scheme'] = scheme
 
 
-_TRUE, _FALSE = ('true', 'yes', 'on', '1'), ('false', 'no', 'off', '0')
+_TRUE, _FALSE = ('true', 'yes', 'on', 'y', 't', '1'), ('false', 'no', 'off', 'n', 'f', '0')  # as PasteDeploy reads them
 
 
 def prefix_filter(
@@ -189,11 +203,11 @@ def prefix_filter(
     global_conf: Mapping[str, Any],
     prefix: str = '/',
     translate_forwarded_server: str = 'true',
-    force_port: str = '',
+    force_port: str | None = None,
     scheme: str = '',
 ) -> Prefix:
     """The filter-app factory."""
-    word = translate_forwarded_server.lower()
+    word = translate_forwarded_server.strip().lower()
     if word not in _TRUE + _FALSE:
         raise IniParseError(f'{word!r} is neither true nor false', key='translate_forwarded_server')
     if force_port and not (force_port.isascii() and force_port.isdigit()):

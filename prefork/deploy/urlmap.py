@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 
+from prefork.deploy.complaints import Complaints
 from prefork.errors import IniParseError
 
 TYPE_CHECKING = False
@@ -66,9 +67,12 @@ class URLMap:
 
     def __init__(self, applications: Mapping[str, Application], not_found: Application | None = None) -> None:
         """``applications`` are WSGI applications by pattern; raises IniParseError for a bad pattern."""
-        pairs = [(parse_pattern(text), application) for text, application in applications.items()]
-        self._entries = sorted(pairs, key=lambda pair: pair[0].rank())
-        self._by_host = any(pattern.host or pattern.port for pattern, _ in pairs)
+        entries: dict[tuple[str, str, str], tuple[Pattern, Application]] = {}
+        for text, application in applications.items():
+            pattern = parse_pattern(text)
+            entries[pattern.host, pattern.port, pattern.path] = (pattern, application)  # the last of /a and /a/ counts
+        self._entries = sorted(entries.values(), key=lambda entry: entry[0].rank())
+        self._by_host = any(pattern.host or pattern.port for pattern, _ in self._entries)
         self._not_found: Application = not_found or _answer_not_found
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -108,6 +112,15 @@ def _answer_not_found(environ: Mapping[str, Any], start_response: Any) -> Iterab
 def urlmap_factory(loader: ReferenceLoader, global_conf: Mapping[str, Any], **local_conf: str) -> URLMap:
     """The composite factory.  ``not_found_app``, local or global, is asked where nothing matches."""
     name = local_conf.pop('not_found_app', None) or global_conf.get('not_found_app')
-    not_found = loader.get_app(name, global_conf=global_conf) if name else None
-    applications = {pattern: loader.get_app(app, global_conf=global_conf) for pattern, app in local_conf.items()}
+    complaints = Complaints()
+    not_found, applications = None, {}
+    if name:
+        with complaints:
+            not_found = loader.get_app(name, global_conf=global_conf)
+    for pattern, app in local_conf.items():
+        with complaints:
+            parse_pattern(pattern)
+        with complaints:
+            applications[pattern] = loader.get_app(app, global_conf=global_conf)
+    complaints.end()
     return URLMap(applications, not_found)

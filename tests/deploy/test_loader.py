@@ -136,6 +136,17 @@ def test_global_conf(
     assert {key: made.options.get(key, '') for key in options} == options
 
 
+def test_factories_get_their_options_in_pastedeploys_order(ini_file: WriteIni) -> None:
+    """The expectations of whole files don't say it: not all of them were written in order."""
+    path = ini_file(
+        '[app:main]\nget y = b\nz = 1\nuse = base\na = 2\n'
+        '[app:base]\npaste.app_factory = @:app\nset c = 1\na = 3\nx = 4\n[DEFAULT]\nb = 1\na1 = 2\n'
+    )
+    made = loadapp(f'config:{path}', global_conf={'outside': '1', 'here': '/x'})
+    assert list(made.global_conf) == ['here', '__file__', 'b', 'a1', 'outside', 'c']
+    assert list(made.options) == ['a', 'x', 'z', 'y']
+
+
 def test_each_factory_has_globals_of_its_own(ini_file: WriteIni) -> None:
     path = ini_file('[pipeline:main]\npipeline = call:@:filter_factory call:@:app\n')
     made = loadapp(f'config:{path}')

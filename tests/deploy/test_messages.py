@@ -17,7 +17,7 @@ MISTAKES: dict[str, tuple[str, type[errors.IniError], str]] = {
     'unknown name': (
         '[app:main]\nuse = bsae\n[app:base]\npaste.app_factory = @:app\n',
         errors.IniLookupError,
-        "app.ini:2: [app:main] use: no app 'bsae' (did you mean 'base'?); there is main, base",
+        "app.ini:2: [app:main] use: no app 'bsae' (did you mean [app:base] in line 3?); there is main, base",
     ),
     'case of a name': (
         '[pipeline:main]\npipeline = dibbus\n[app:Dibbus]\npaste.app_factory = @:app\n',
@@ -143,6 +143,12 @@ MISTAKES: dict[str, tuple[str, type[errors.IniError], str]] = {
         "app.ini:3: [app:main] paste.app_fatcory: not a factory (did you mean 'paste.app_factory'?); "
         'nothing says what makes this app; write use = ... or paste.app_factory = module:attribute',
     ),
+    'misspelt at the front': (
+        '[app:main]\npase.app_factory = @:app\n',
+        errors.IniLookupError,
+        "app.ini:2: [app:main] pase.app_factory: not a factory (did you mean 'paste.app_factory'?); "
+        'nothing says what makes this app; write use = ... or paste.app_factory = module:attribute',
+    ),
     'no factory': (
         '[filter-app:main]\nnext = a\n[app:a]\npaste.app_factory = @:app\n',
         errors.IniLookupError,
@@ -231,14 +237,108 @@ def test_mistake(ini_file: WriteIni, tmp_path: Path, text: str, kind: type[error
     assert type(caught.value) is kind
 
 
-def test_several_mistakes_are_told_at_once(ini_file: WriteIni, tmp_path: Path) -> None:
-    path = ini_file('[app:main]\na = 1\na = 2\n[app:main]\nb = 1\n')
-    with pytest.raises(errors.IniParseError) as caught:
-        loadapp(f'config:{path}')
-    assert [line.removeprefix(f'{tmp_path}/') for line in caught.value.complaints] == [
-        'app.ini:3: [app:main] a: this key is there twice; the first one is in line 2',
-        'app.ini:4: [app:main] this section is there twice; the first one is in line 1',
-    ]
+# name: (app.ini, the error's class, its complaints)
+SEVERAL: dict[str, tuple[str, type[errors.IniError], list[str]]] = {
+    'lines and duplicates': (
+        'words\n[app:main]\na = 1\nflag\na = 2\n[uwsgi]\nb = 1\nb = 2\n[app:main]\n= 1\n',
+        errors.IniParseError,
+        [
+            "app.ini:1: 'words' stands before any [section]",
+            "app.ini:4: [app:main] no '=' or ':' in 'flag'",
+            'app.ini:5: [app:main] a: this key is there twice; the first one is in line 3',
+            'app.ini:9: [app:main] this section is there twice; the first one is in line 2',
+            "app.ini:10: [app:main] no key before '= 1'",
+        ],
+    ),
+    'values of DEFAULT': (
+        '[DEFAULT]\na = %d\nb = 1\nc = %(x)s\n[app:main]\nuse = nosuch\n',
+        errors.IniParseError,
+        [
+            "app.ini:2: [DEFAULT] a: bad '%d': write %% for a percent sign, %(NAME)s for a variable",
+            "app.ini:4: [DEFAULT] c: no variable 'x'; set it in [DEFAULT], or pass x=VALUE",
+        ],
+    ),
+    'values of a section': (
+        '[app:main]\npaste.app_factory = @:app\na = 5%\nset b = %(x)s\nget c = d\n',
+        errors.IniParseError,
+        [
+            "app.ini:3: [app:main] a: bad '%': write %% for a percent sign, %(NAME)s for a variable",
+            "app.ini:4: [app:main] set b: no variable 'x'; set it in [app:main] or [DEFAULT], or pass x=VALUE",
+            "app.ini:5: [app:main] get c: no global 'd'; set it in [DEFAULT], or pass d=VALUE",
+        ],
+    ),
+    'members of a pipeline': (
+        '[pipeline:main]\npipeline = one two f f a\n[filter:f]\nuse = egg:No-Such-Thing\n'
+        '[app:a]\npaste.app_factory = @:app\n',
+        errors.IniLookupError,
+        [
+            "app.ini:2: [pipeline:main] pipeline: no filter 'one'; there is f",
+            "app.ini:2: [pipeline:main] pipeline: no filter 'two'; there is f",
+            "app.ini:4: [filter:f] use: the distribution 'No-Such-Thing' is not installed "
+            '(used by app.ini:2 [pipeline:main] pipeline)',
+        ],
+    ),
+    'what a section needs': (
+        '[app:main]\nuse = a\nrequire = No-Such No-Other\nfilter-with = f\n',
+        errors.IniImportError,
+        [
+            "app.ini:3: [app:main] require: the distribution 'No-Such' is not installed",
+            "app.ini:3: [app:main] require: the distribution 'No-Other' is not installed",
+            "app.ini:2: [app:main] use: no app 'a'; there is main",
+            "app.ini:4: [app:main] filter-with: no filter 'f', and no filter at all",
+        ],
+    ),
+    'both sides of a filter-app': (
+        '[filter-app:main]\nuse = f\nnext = a\n',
+        errors.IniLookupError,
+        [
+            "app.ini:3: [filter-app:main] next: no app 'a'; there is main",
+            "app.ini:2: [filter-app:main] use: no filter 'f', and no filter at all",
+        ],
+    ),
+    'applications of a URL map': (
+        '[composite:main]\nuse = call:prefork.deploy.urlmap:urlmap_factory\n/a = a\n/b = b\n/c = c\nd = a\n'
+        '[app:a]\npaste.app_factory = nosuchmodule:x\n[app:b]\npaste.app_factory = @:app\nx = %\n'
+        '[app:c]\npaste.app_factory = @:app\n',
+        errors.IniImportError,
+        [
+            "app.ini:8: [app:a] paste.app_factory: there is no module 'nosuchmodule' "
+            '(used by app.ini:3 [composite:main] /a)',
+            "app.ini:11: [app:b] x: bad '%': write %% for a percent sign, %(NAME)s for a variable "
+            '(used by app.ini:4 [composite:main] /b)',
+            'app.ini:6: [composite:main] d: this is not [domain HOST] [port PORT] /PATH',
+        ],
+    ),
+    'applications of a cascade': (
+        '[composite:main]\nuse = call:prefork.deploy.standins:cascade_factory\ncatch = 40\napp1 = a\napp2 = b\nx = c\n',
+        errors.IniParseError,
+        [
+            "app.ini:3: [composite:main] catch: '40' is not a status",
+            "app.ini:4: [composite:main] app1: no app 'a'; there is main",
+            "app.ini:5: [composite:main] app2: no app 'b'; there is main",
+            'app.ini:6: [composite:main] x: a cascade takes keys that begin with app, and catch',
+        ],
+    ),
+    'of another file, each with what led there': (
+        '[app:main]\nuse = config:broken.ini\n',
+        errors.IniParseError,
+        [
+            "broken.ini:2: [a] no '=' or ':' in 'one' (used by app.ini:2 [app:main] use)",
+            "broken.ini:3: [a] no '=' or ':' in 'two' (used by app.ini:2 [app:main] use)",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(('text', 'kind', 'complaints'), SEVERAL.values(), ids=SEVERAL)
+def test_several_mistakes_are_told_at_once(
+    ini_file: WriteIni, tmp_path: Path, text: str, kind: type[errors.IniError], complaints: list[str]
+) -> None:
+    ini_file('[a]\none\ntwo\n', 'broken.ini')
+    with pytest.raises(errors.IniError) as caught:
+        loadapp(f'config:{ini_file(text)}')
+    assert [line.replace(f'{tmp_path}/', '') for line in caught.value.complaints] == complaints
+    assert type(caught.value) is kind
 
 
 def test_not_utf8(tmp_path: Path) -> None:

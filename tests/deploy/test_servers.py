@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from prefork import errors
-from prefork.deploy import server_names, server_options
+from prefork.deploy import server_options, servers
 from prefork.settings import from_text
 from tests.deploy.conftest import WriteIni
 
@@ -25,7 +25,7 @@ NAMES: dict[str, tuple[str, list[str]]] = {
 
 @pytest.mark.parametrize(('text', 'expected'), NAMES.values(), ids=NAMES)
 def test_names(ini_file: WriteIni, text: str, expected: list[str]) -> None:
-    assert server_names(ini_file(text)) == expected
+    assert list(servers(ini_file(text))) == expected
 
 
 OPTIONS: dict[str, tuple[str, dict[str, object], Triples]] = {
@@ -111,7 +111,12 @@ def test_they_are_what_settings_take(ini_file: WriteIni) -> None:
 
 
 BAD: dict[str, tuple[str, str]] = {
-    'unknown': ('[server:mian]\n', "app.ini: no server 'main' (did you mean 'mian'?); there is mian"),
+    'unknown': ('[server:mian]\n', "app.ini: no server 'main' (did you mean [server:mian] in line 1?); there is mian"),
+    'several': (
+        '[server:main]\na = %\nget b = c\n',
+        "app.ini:2: [server:main] a: bad '%': write %% for a percent sign, %(NAME)s for a variable\n"
+        "app.ini:3: [server:main] get b: no global 'c'",
+    ),
     'not a server': ('[server:main]\nuse = x\n[app:x]\n', 'app.ini:2: [server:main] use: no server'),
     'circle': ('[server:main]\nuse = main\n', 'app.ini:2: [server:main] use: this goes round in a circle'),
     'no global': ('[server:main]\nget x = y\n', "app.ini:2: [server:main] get x: no global 'y'"),

@@ -194,6 +194,11 @@ PREFIXES: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {
         {'PATH_INFO': '/a'},
         '|/a|inner:443|443|10.0.0.2|https',
     ),
+    "the scheme's own port by force": (
+        {'force_port': ''},
+        {'PATH_INFO': '/a', 'HTTP_HOST': 'inner:8080', 'SERVER_PORT': '8080'},
+        '|/a|inner|80|10.0.0.2|http',
+    ),
     'a port behind an IPv6 address': (
         {'force_port': '443'},
         {'PATH_INFO': '/a', 'HTTP_HOST': '[::1]'},

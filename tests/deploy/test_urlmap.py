@@ -110,6 +110,11 @@ def test_default_ports(host: str, scheme: str, expected: str) -> None:
     assert ask(urlmap, **{'HTTP_HOST': host, 'wsgi.url_scheme': scheme, 'PATH_INFO': '/'}) == expected
 
 
+def test_of_patterns_that_mean_the_same_the_last_counts() -> None:
+    urlmap = URLMap({'/a': app('first'), '/a/b': app('other'), '//a/': app('last')})
+    assert ask(urlmap, PATH_INFO='/a/x') == 'last /a|/x'
+
+
 def test_a_map_in_a_map() -> None:
     assert ask(URLMap({'/v1': URLMap({'/a': app('a')})}), SCRIPT_NAME='/s', PATH_INFO='/v1/a/x') == 'a /s/v1/a|/x'
 
