@@ -14,7 +14,19 @@ if TYPE_CHECKING:
 
 # A module that is None in sys.modules raises ModuleNotFoundError when it is imported, in forked children too.
 WITHOUT = """
+import importlib.metadata
 import sys
+
+find = importlib.metadata.distribution
+
+
+def distribution(name):
+    if name.lower() == 'paste':
+        raise importlib.metadata.PackageNotFoundError(name)
+    return find(name)
+
+
+importlib.metadata.distribution = distribution
 sys.modules.update(dict.fromkeys(['webob', 'routes', 'psutil', 'paste', 'pkg_resources']))
 from prefork.cli import main
 sys.exit(main())
