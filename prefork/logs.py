@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 import time
 from collections import deque
 
@@ -23,6 +24,20 @@ logger = logging.getLogger('prefork')
 
 STDOUT, STDERR = 1, 2
 _MODE = 0o640
+
+
+def claim_standard_descriptors() -> None:
+    """Fill what is closed of descriptors 0 to 2 with /dev/null, before a socket gets their number and log lines.
+
+    Some inits start services with all three closed.  Python's own streams are None then: those for output are made.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        os.set_inheritable(descriptor, True)  # as standard descriptors are: programs that are run expect them
+    os.close(descriptor)
+    if sys.stdout is None:
+        sys.stdout = open(STDOUT, 'w', errors='backslashreplace', closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(STDERR, 'w', errors='backslashreplace', closefd=False)  # noqa: SIM115
 
 
 def open_file(path: str) -> int | None:

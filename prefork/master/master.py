@@ -14,7 +14,7 @@ import time
 from collections import deque
 
 from prefork.errors import EX_OK, BindError, ChannelError, PreforkError
-from prefork.logs import logger
+from prefork.logs import claim_standard_descriptors, logger
 from prefork.master import channel as channels
 from prefork.master import linux, orders
 from prefork.master.child import run_worker
@@ -51,6 +51,7 @@ class Master:
     """``load`` reads the configuration at the start and at each HUP; it raises ConfigError where it can't be used."""
 
     def __init__(self, load: Callable[[], Deployment]) -> None:
+        claim_standard_descriptors()  # before the selector below can get one of their numbers
         self._load = load
         self._supervisor = Supervisor()
         self._clock = time.monotonic

@@ -14,7 +14,7 @@ import pytest
 
 from prefork.errors import EX_CONFIG, EX_UNAVAILABLE
 from tests.master.site import APP, changed, children, get, hang_up, is_alive, molds, open_files, reload, workers
-from tests.serving import serve, start
+from tests.serving import PREFORK, serve, start
 
 if TYPE_CHECKING:
     from tests.certificates import Certificates
@@ -39,6 +39,18 @@ def test_the_application_is_loaded_once_for_all_workers(site: Site) -> None:
         assert loads(site) == molds(server)
         reload(server)
         assert loads(site)[1:] == molds(server)[-1:]
+
+
+@pytest.mark.parametrize('closed', ['<&- >&-', '>&-'])
+def test_a_start_without_standard_descriptors(closed: str, site: Site) -> None:
+    """As some inits do it: what is logged to standard output must not get into a socket of that number."""
+    command = ('sh', '-c', f'exec "$@" {closed}', 'sh', *PREFORK)
+    flags = ('--bind', '127.0.0.1:0', '--workers', '1', '--log-level', 'debug')
+    with serve('app:app', *flags, cwd=site.folder, command=command) as server:
+        assert [get(server) for _ in range(3)] == [str(pid) for pid in workers(server)] * 3
+        assert 'ERROR' not in server.stderr.text
+        for pid in (server.pid, *workers(server)):
+            assert {os.readlink(f'/proc/{pid}/fd/{number}') for number in (0, 1)} == {os.devnull}
 
 
 def test_a_thread_that_is_left_makes_each_worker_load(site: Site) -> None:

@@ -1,0 +1,54 @@
+"""What the logs are written to."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+CLAIM = """
+import os, sys
+from prefork.logs import claim_standard_descriptors
+for number in map(int, sys.argv[2:]):
+    os.close(number)
+claim_standard_descriptors()
+there = [os.readlink(f'/proc/self/fd/{number}') for number in range(3)]
+os.write(int(sys.argv[1]), ' '.join(there).encode())
+"""
+
+
+@pytest.mark.parametrize('closed', [(), (0,), (1,), (2,), (0, 2), (0, 1, 2)], ids=str)
+def test_closed_standard_descriptors_are_filled(closed: tuple[int, ...]) -> None:
+    reader, writer = os.pipe()
+    with (
+        open(reader) as answer,
+        subprocess.Popen(
+            [sys.executable, '-c', CLAIM, str(writer), *map(str, closed)],
+            pass_fds=[writer],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ),
+    ):
+        os.close(writer)
+        there = answer.read().split()
+    assert [number for number in range(3) if there[number] == os.devnull] == list(closed)
+
+
+NO_STREAMS = """
+import os, sys
+from prefork.logs import claim_standard_descriptors
+assert sys.stdout is None and sys.stderr is None
+claim_standard_descriptors()
+print('x')
+print('x', file=sys.stderr)
+os._exit(7)
+"""
+
+
+def test_python_has_its_streams_again() -> None:
+    """Python gives up those that are closed when it starts; as wsgi.errors, applications write to one of them."""
+    command = ['sh', '-c', 'exec "$@" <&- >&- 2>&-', 'sh', sys.executable, '-c', NO_STREAMS]
+    assert subprocess.run(command, check=False).returncode == 7
