@@ -8,6 +8,7 @@ import socket
 import stat
 
 from prefork.errors import EX_NOPERM, BindError
+from prefork.logs import logger
 from prefork.settings import Address
 
 TYPE_CHECKING = False
@@ -49,15 +50,24 @@ class Listener:
         _set_options(self.socket, settings)
         if not self.adopted:
             self.socket.listen(settings.backlog)
+        if self._is_at_its_path():
+            try:
+                os.chmod(self.address.host, settings.socket_mode)
+            except OSError as error:
+                logger.warning('%s: socket_mode is not applied: %s', self, error.strerror or error)
 
     def unlink(self) -> None:
         """Remove a unix socket's path, if it is still this one's: nobody new will find it, but it goes on working."""
-        if self._inode is None or _inode(self.address.host) != self._inode:
+        if not self._is_at_its_path():
             return
         try:
             os.unlink(self.address.host)
         except OSError:
             pass  # its folder isn't ours to write any more; the next to bind will find it stale
+
+    def _is_at_its_path(self) -> bool:
+        """Whether this is a unix socket that we made, and nobody has put another file in its place."""
+        return self._inode is not None and _inode(self.address.host) == self._inode
 
     def close(self) -> None:
         """Close this process's copy."""

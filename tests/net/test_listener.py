@@ -162,6 +162,18 @@ def test_a_unix_socket_has_its_mode_from_the_start(mode: int, tmp_path: Path) ->
         os.umask(before)
 
 
+def test_a_later_configuration_changes_the_mode_of_a_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / 'socket'
+    with opened(f'unix:{path}', socket_mode=0o666) as listener:
+        listener.adjust(Settings({'socket_mode': 0o600}))
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        path.unlink()
+        path.touch(0o644)
+        path.chmod(0o644)
+        listener.adjust(Settings({'socket_mode': 0o600}))
+        assert stat.S_IMODE(path.stat().st_mode) == 0o644, "it isn't ours"
+
+
 def test_an_abstract_name_needs_no_file() -> None:
     name = f'@prefork-test-{os.getpid()}'
     with opened(f'unix:{name}') as listener:
