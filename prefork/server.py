@@ -5,6 +5,7 @@
     print(server.host, server.port)
     server.stop()
     server.wait()
+    server.close()
 
 It is what OpenStack's ``wsgi.Server`` was to its services, on prefork's own engine.
 """

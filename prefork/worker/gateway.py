@@ -12,6 +12,7 @@ import stat
 import sys
 import time
 
+from prefork import __version__
 from prefork.errors import ApplicationError, ClientGone
 from prefork.http1 import response
 from prefork.logs import logger
@@ -52,6 +53,7 @@ class Gateway:
         self._date_second = 0.0
         self._base: dict[str, Any] = {
             'SCRIPT_NAME': '',
+            'SERVER_SOFTWARE': f'prefork/{__version__}',
             'wsgi.version': (1, 0),
             'wsgi.url_scheme': 'http',
             'wsgi.errors': sys.stderr,

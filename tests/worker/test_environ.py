@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from prefork import __version__
 from prefork.settings import Address
 from prefork.worker.gateway import FileWrapper
 from tests.worker.harness import DEADLINE, Client, Worker, request, trusting
@@ -53,7 +54,14 @@ def environ_of(serve: Serve, data: bytes, **options: Any) -> Environ:
             id='the target in parts',
         ),
         pytest.param(
-            request('GET', '/'), {'QUERY_STRING': '', 'CONTENT_LENGTH': None, 'CONTENT_TYPE': None}, id='nothing else'
+            request('GET', '/'),
+            {
+                'SERVER_SOFTWARE': f'prefork/{__version__}',
+                'QUERY_STRING': '',
+                'CONTENT_LENGTH': None,
+                'CONTENT_TYPE': None,
+            },
+            id='nothing else',
         ),
         pytest.param(request('GET', '/caf%C3%A9%2Fx'), {'PATH_INFO': '/caf\xc3\xa9/x'}, id='the path is decoded'),
         pytest.param(request('GET', '/?a=%C3%A9+b'), {'QUERY_STRING': 'a=%C3%A9+b'}, id="the query isn't"),
