@@ -160,6 +160,10 @@ class ClientGone(PreforkError, ConnectionError):
     """The client went away while the application was still producing its response."""
 
 
+class ClientTooSlow(ClientGone):
+    """The client reads so slowly that there is no more room for its response; the connection is given up."""
+
+
 class ChannelError(PreforkError):
     """What came over a channel from another of our processes isn't a message."""
 

@@ -7,17 +7,15 @@ application, by the crew and the gateway) → ``_conclude`` → the next one.
 from __future__ import annotations
 
 import io
-import os
-from collections import deque
 from selectors import EVENT_READ, EVENT_WRITE
 
 from prefork.errors import ClientGone, ProtocolError
 from prefork.http1 import grammar, response
 from prefork.http1.body import ChunkedBody, CountedBody
 from prefork.http1.head import CHUNKED, END
-from prefork.logs import logger
+from prefork.worker.outbox import HIGH_WATER, Outbox
 from prefork.worker.phase import Phase
-from prefork.worker.spool import NO_DIRECTORY, Spool, open_temporary
+from prefork.worker.spool import Spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,9 +26,6 @@ if TYPE_CHECKING:
     from prefork.worker.loop import Loop
 
 RECEIVE_SIZE = 65536
-HIGH_WATER = 65536
-"""Bytes that may wait for a client before the application's next block is not asked for."""
-
 RATE_GRACE = 10.0
 """Seconds before min_rate is applied to a body or a response: a short pause is no attack."""
 
@@ -38,7 +33,6 @@ LINGER = 2.0
 """Seconds that a closed connection is still read from, so that the client sees the answer and not a reset."""
 
 _LINGER_BYTES = 1 << 20
-_TURN = 1 << 20  # bytes after which a client that reads as fast as we send lets others have their turn
 
 HANDSHAKE, IDLE, RECEIVING, RUNNING, SENDING, LINGERING, FREE = (
     Phase.HANDSHAKE,
@@ -51,20 +45,9 @@ HANDSHAKE, IDLE, RECEIVING, RUNNING, SENDING, LINGERING, FREE = (
 )
 
 
-class FileRegion:
-    """``count`` bytes at ``offset`` of a file of which ``descriptor`` is ours to close."""
-
-    __slots__ = ('count', 'descriptor', 'offset')
-
-    def __init__(self, descriptor: int, offset: int, count: int) -> None:
-        self.descriptor = descriptor
-        self.offset = offset
-        self.count = count
-
-
 class Connection:
     """A slot for one client after the other.  The loop calls ``on_event``, ``expire`` and ``drain``; the gateway reads
-    the request's attributes and calls ``put``, ``put_file`` and ``wait_for_room`` while it owns the connection."""
+    the request's attributes, fills ``out`` and calls ``wait_for_room`` while it owns the connection."""
 
     __slots__ = (
         '_body',
@@ -72,26 +55,22 @@ class Connection:
         '_head',
         '_interest',
         '_loop',
-        '_moved',
-        '_overflow',
-        '_queue',
-        '_queued',
+        '_received',
         '_recv',
         '_scanned',
-        '_send',
         '_spool',
         '_started',
         '_transport',
         'aborted',
         'base',
         'bodiless',
-        'broken',
         'client',
         'code',
         'deadline',
         'environ',
         'failed',
         'minor',
+        'out',
         'persist',
         'phase',
         'produced',
@@ -103,7 +82,7 @@ class Connection:
         self._loop = loop
         self.phase = FREE
         self._interest = 0  # what the selector watches, 0 where it doesn't know us
-        self._queue: deque[bytes | memoryview | FileRegion] = deque()
+        self.out = Outbox(loop.settings)
         self.waiter: threading.Lock | None = None
         self._reset()
 
@@ -113,7 +92,6 @@ class Connection:
         self._head = b''
         self._body: CountedBody | ChunkedBody | None = None
         self._spool: Spool | None = None
-        self._overflow: FileRegion | None = None
         self.minor = 1
         self.persist = True
         self.bodiless = False  # a HEAD request
@@ -128,15 +106,13 @@ class Connection:
         """Begin with a client that was accepted: ``base`` is the environ that all its requests start from."""
         self._transport = transport
         self._recv = transport.recv
-        self._send = transport.send
+        self.out.open(transport)
         self.client = client
         self.base = base
         self._buffer = b''
         self._scanned = 0
-        self._queued = 0
-        self._moved = 0  # bytes of the present body or response that the client has sent or read
+        self._received = 0  # bytes of the present body
         self._started = 0.0
-        self.broken = False  # a send failed
         self.since = self._loop.now
         self.phase = phase
         limits = self._loop.settings
@@ -207,8 +183,8 @@ class Connection:
             return
         except OSError:
             data = b''
-        self._moved += len(data)
-        if not data or self._moved > _LINGER_BYTES:
+        self._received += len(data)
+        if not data or self._received > _LINGER_BYTES:
             self.close()
 
     # --- a request ---
@@ -267,8 +243,8 @@ class Connection:
         self._buffer = b''
         self.phase = RECEIVING
         self.since = loop.now
-        self._moved = 0
-        self._set_rate_deadline()
+        self._received = 0
+        self._set_rate_deadline(self._received)
         if data:
             return self._feed_body(data)
         if expects:
@@ -278,7 +254,7 @@ class Connection:
     def _say_continue(self) -> None:
         """RFC 9110 10.1.1: the head is all right, so the body may come."""
         try:
-            sent = self._send(response.CONTINUE)
+            sent = self._transport.send(response.CONTINUE)
         except OSError:  # BlockingIOError too: a client that doesn't read 25 bytes won't read a response
             sent = 0
         if sent < len(response.CONTINUE):
@@ -291,9 +267,9 @@ class Connection:
         try:
             payload = body.feed(data)
             spool.write(payload)
-            self._moved += len(data)
+            self._received += len(data)
             if not body.done:
-                self._set_rate_deadline()
+                self._set_rate_deadline(self._received)
                 return False
             self.environ['wsgi.input'] = spool.take()
         except ProtocolError as error:
@@ -305,7 +281,6 @@ class Connection:
             self.environ['CONTENT_LENGTH'] = str(spool.size)
         self._buffer = body.rest
         self._body = None  # the spool stays until the request is answered: its file is ours to close
-        self._moved = 0
         return True
 
     def _run(self) -> bool:
@@ -338,11 +313,11 @@ class Connection:
     def _conclude(self) -> bool:
         """The application has returned; whether the buffer may hold another request."""
         loop = self._loop
-        if self.broken:
+        if self.out.broken:
             self._finish_request()
             self.close()
             return False
-        if self._queue:
+        if self.out.queue:
             self._begin_sending()
             return False
         self._finish_request()
@@ -370,11 +345,11 @@ class Connection:
             loop.count_error()
             self.failed = False
         if loop.access_log is not None:
-            sent = min(self.produced, self._moved)
+            sent = min(self.produced, self.out.moved)
             loop.access_log.add(self.client, self.environ, self.line, self.code, sent, loop.clock() - self._started)
         self.environ = {}
-        self.produced = self._moved = 0
-        self._overflow = None
+        self.produced = 0
+        self.out.finish()
         if self._spool is not None:
             self._drop_body()
 
@@ -390,113 +365,25 @@ class Connection:
         )
         self.persist = False
         self._started = loop.now
-        self._moved = 0
         self.produced = len(body)
         self.phase = RUNNING
         try:
-            self.put(head + body)
+            self.out.put(head + body)
         except ClientGone:
             pass  # broken is set: what follows closes
         self._conclude()
 
     # --- the response, by whoever owns the connection ---
 
-    def put(self, data: bytes) -> None:
-        """Send ``data``, or what the socket takes of it, and queue the rest.  Raises ClientGone."""
-        if self._queue:
-            if self.broken:
-                raise ClientGone('the client is gone')
-            self._append(data)
-            return
-        try:
-            sent = self._send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError as error:
-            self.broken = True
-            raise ClientGone('the client is gone') from error
-        self._moved += sent
-        if sent < len(data):
-            self._append(memoryview(data)[sent:])
-
-    def put_file(self, descriptor: int, offset: int, count: int) -> None:
-        """Send or queue ``count`` bytes of a file; the descriptor is the connection's from now on."""
-        self._queue.append(FileRegion(descriptor, offset, count))
-        if len(self._queue) == 1:
-            self.flush()
-            if self.broken:
-                raise ClientGone('the client is gone')
-
     def wait_for_room(self) -> None:
         """Return when the client has read so much that there is room for another block.  Raises ClientGone."""
-        if self._queued <= HIGH_WATER:
+        out = self.out
+        if out.queued <= HIGH_WATER:
             return
-        if not self.flush() and not self.broken and self._queued > HIGH_WATER:
+        if not out.flush() and not out.broken and out.queued > HIGH_WATER:
             self._loop.crew.park(self, self._hand_over)  # where it can't, the queue goes on in a file
-        if self.broken:
+        if out.broken:
             raise ClientGone('the client is gone')
-
-    def _append(self, data: bytes | memoryview) -> None:
-        if self._queued > HIGH_WATER and self._queued + len(data) > self._loop.settings.body_buffer:
-            self._spill(data)
-            return
-        self._queue.append(data)
-        self._queued += len(data)
-
-    def _spill(self, data: bytes | memoryview) -> None:
-        """Keep ``data`` in a file, for a reader who is slower than the application and has no thread to wait for it."""
-        settings = self._loop.settings
-        region = self._overflow
-        try:
-            if region is None or not self._queue or self._queue[-1] is not region:
-                if settings.spool_dir == NO_DIRECTORY:
-                    raise OSError('there is spool_dir = none for it')
-                region = self._overflow = FileRegion(open_temporary(settings.spool_dir), 0, 0)
-                self._queue.append(region)
-            end = region.offset + region.count
-            if end + len(data) > settings.max_body:
-                raise OSError(f'it would need more than max_body = {settings.max_body} bytes')
-            while data:
-                written = os.pwrite(region.descriptor, data, end)
-                region.count += written
-                end += written
-                data = memoryview(data)[written:]
-        except OSError as error:
-            logger.error('%s: the response cannot be kept for a slow client: %s', self.line, error)
-            self.broken = True
-            raise ClientGone('the client is too slow for its response') from error
-
-    def flush(self) -> bool:
-        """Send what the socket takes of the queue, a turn's worth at most; whether all is sent.  Sets ``broken``."""
-        queue = self._queue
-        enough = self._moved + _TURN
-        while queue and self._moved < enough:
-            item = queue[0]
-            try:
-                if type(item) is FileRegion:
-                    sent = self._transport.send_file(item.descriptor, item.offset, item.count)
-                    if not sent:
-                        raise OSError('the file became shorter while it was sent')
-                    item.offset += sent
-                    item.count -= sent
-                    if not item.count:
-                        queue.popleft()
-                        os.close(item.descriptor)
-                else:
-                    assert not isinstance(item, FileRegion)
-                    sent = self._send(item)
-                    self._queued -= sent
-                    if sent == len(item):
-                        queue.popleft()
-                    else:
-                        queue[0] = memoryview(item)[sent:]
-            except BlockingIOError:
-                return False
-            except OSError:
-                self.broken = True
-                return False
-            self._moved += sent
-        return not queue
 
     # --- sending, by the loop ---
 
@@ -507,14 +394,15 @@ class Connection:
     def _begin_sending(self) -> None:
         self.phase = SENDING
         self.since = self._loop.now
-        self._set_rate_deadline()
+        self._set_rate_deadline(self.out.moved)
         self._watch(EVENT_WRITE)
 
     def _on_writable(self) -> None:
-        before = self._moved
-        if not self.flush() and not self.broken:
-            if self._moved > before:
-                self._set_rate_deadline()
+        out = self.out
+        before = out.moved
+        if not out.flush() and not out.broken:
+            if out.moved > before:
+                self._set_rate_deadline(out.moved)
             return
         if self.waiter is not None:
             self._wake()
@@ -539,7 +427,7 @@ class Connection:
                 self._head = self._buffer
             self.refuse(ProtocolError('the request took too long', 408))
         elif self.waiter is not None:
-            self.broken = True
+            self.out.broken = True
             self._wake()
         elif phase is not RUNNING:
             self.cut_off()
@@ -558,7 +446,7 @@ class Connection:
     def give_up(self) -> None:
         """A bug of ours has come up: do no more for this client."""
         if self.waiter is not None:
-            self.broken = True
+            self.out.broken = True
             self._wake()
         elif self.phase is not FREE:
             self.close()
@@ -569,10 +457,10 @@ class Connection:
         waiter, self.waiter = self.waiter, None
         if waiter is not None:
             self.close()
-            self.broken = True
+            self.out.broken = True
             waiter.release()
         elif self.phase is RUNNING:
-            self.broken = True  # so that its thread doesn't wait for a loop that isn't there
+            self.out.broken = True  # so that its thread doesn't wait for a loop that isn't there
         else:
             self.cut_off()
 
@@ -596,7 +484,7 @@ class Connection:
             return
         self._drop_body()
         self._buffer = b''
-        self._moved = 0
+        self._received = 0
         self.phase = LINGERING
         self.since = self._loop.now
         self.deadline = self._loop.now + LINGER
@@ -616,23 +504,20 @@ class Connection:
         """Close all descriptors."""
         self._transport.close()
         self._drop_body()
-        for item in self._queue:
-            if isinstance(item, FileRegion):
-                os.close(item.descriptor)
-        self._queue.clear()
+        self.out.clear()
 
     def _drop_body(self) -> None:
         if self._spool is not None:
             self._spool.close()
         self._body = self._spool = None
 
-    def _set_rate_deadline(self) -> None:
+    def _set_rate_deadline(self, moved: int) -> None:
         """Something moved: min_rate since the phase began, and no silence longer than client_socket_timeout."""
         settings = self._loop.settings
         silence = settings.client_socket_timeout or float('inf')
         deadline = self._loop.now + silence
         if settings.min_rate:
-            deadline = min(deadline, self.since + RATE_GRACE + self._moved / settings.min_rate)
+            deadline = min(deadline, self.since + RATE_GRACE + moved / settings.min_rate)
         self.deadline = deadline
 
     def _watch(self, interest: int) -> None:

@@ -13,7 +13,7 @@ import sys
 import time
 
 from prefork import __version__
-from prefork.errors import ApplicationError, ClientGone
+from prefork.errors import ApplicationError, ClientGone, ClientTooSlow
 from prefork.http1 import response
 from prefork.logs import logger
 from prefork.net.proxy import TRUSTED
@@ -102,8 +102,10 @@ class Gateway:
                 exchange.send_file(result)
             else:
                 exchange.send_each(result)
-        except ClientGone:
+        except ClientGone as error:
             connection.persist = False
+            if isinstance(error, ClientTooSlow):
+                logger.error('%s: %s', connection.line, error)
         except BaseException:
             exchange.fail()
         try:
@@ -191,12 +193,12 @@ class Exchange:
         head = self._head(len(body))
         if self._remaining != len(body):  # with the length known, never chunked: the application's own or no body
             body = self._counted(body)
-            self._connection.put(head + body)
+            self._connection.out.put(head + body)
             if self._remaining > 0:
                 self._too_short()
             return
         self._connection.produced = len(body)
-        self._connection.put(head + body)
+        self._connection.out.put(head + body)
 
     def send_each(self, blocks: Iterable[bytes]) -> None:
         """A body of blocks: the next one is asked for when the client has taken the last."""
@@ -221,13 +223,13 @@ class Exchange:
         try:
             head = self._head(size)
             count = min(size, self._remaining)
-            self._connection.put(head)
+            self._connection.out.put(head)
         except BaseException:
             os.close(descriptor)
             raise
         self._connection.produced = count
         if count > 0:
-            self._connection.put_file(descriptor, offset, count)
+            self._connection.out.put_file(descriptor, offset, count)
         else:
             os.close(descriptor)
         self._remaining -= count
@@ -248,7 +250,7 @@ class Exchange:
         self._status = '500 Internal Server Error'
         try:
             head = self._head(len(body))
-            connection.put(head + self._counted(body))
+            connection.out.put(head + self._counted(body))
         except ClientGone:
             connection.persist = False
 
@@ -283,7 +285,7 @@ class Exchange:
             if remaining == response.CHUNKED:
                 block = response.encode_chunk(block)
         if head or block:
-            self._connection.put(head + block if head else block)
+            self._connection.out.put(head + block if head else block)
             self._connection.wait_for_room()
         return fits
 
@@ -309,9 +311,9 @@ class Exchange:
             head = self._head(0)
             if self._remaining == response.CHUNKED:
                 head += response.LAST_CHUNK
-            self._connection.put(head)
+            self._connection.out.put(head)
         elif self._remaining == response.CHUNKED:
-            self._connection.put(response.LAST_CHUNK)
+            self._connection.out.put(response.LAST_CHUNK)
         if self._remaining > 0:
             self._too_short()
 

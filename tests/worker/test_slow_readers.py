@@ -148,7 +148,7 @@ def test_where_none_may_wait_the_response_is_kept_in_a_file(serve: Serve, tmp_pa
     client.send(request() + request('GET', '/other'))
     assert app.close_called.wait(DEADLINE), 'the application is done, although nobody has read'
     assert worker.connect().get('/other').body == b'hello'
-    kept = worker.in_loop(lambda: max(connection._queued for connection in worker.loop.pool.used))
+    kept = worker.in_loop(lambda: max(connection.out.queued for connection in worker.loop.pool.used))
     assert kept <= 200_000 + 2 * BLOCK
     app.check(client)
     assert client.response().body == b'hello'

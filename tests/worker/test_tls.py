@@ -100,7 +100,7 @@ def test_the_progress_of_a_large_block_is_known(serve: Serve, certificates: Cert
     received = 0
     while received < len(LARGE):
         received += len(client.read(min(500_000, len(LARGE) - received)))
-        phase, moved = worker.in_loop(lambda: (responding.phase, responding._moved))
+        phase, moved = worker.in_loop(lambda: (responding.phase, responding.out.moved))
         assert phase is not Phase.SENDING or moved >= received
     assert client.get('/next').body == b'hello'
 

@@ -1,0 +1,160 @@
+"""What waits to be sent to one client: blocks in memory, regions of files, and an overflow on disk.
+
+Whoever owns the connection owns its outbox.  Nothing here waits: what the socket doesn't take stays in the queue.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+
+from prefork.errors import ClientGone, ClientTooSlow
+from prefork.worker.spool import NO_DIRECTORY, open_temporary
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from prefork.net.transport import PlainTransport, TLSTransport
+    from prefork.settings import Settings
+
+HIGH_WATER = 65536
+"""Bytes that may wait for a client before the application's next block is not asked for."""
+
+_TURN = 1 << 20  # bytes after which a client that reads as fast as we send lets others have their turn
+
+
+class FileRegion:
+    """``count`` bytes at ``offset`` of a file of which ``descriptor`` is ours to close."""
+
+    __slots__ = ('count', 'descriptor', 'offset')
+
+    def __init__(self, descriptor: int, offset: int, count: int) -> None:
+        self.descriptor = descriptor
+        self.offset = offset
+        self.count = count
+
+
+class Outbox:
+    """The sending half of a connection.
+
+    ``queue`` is what waits, ``queued`` how much of it is in memory, ``moved`` the bytes of the present response that
+    the client has taken, and ``broken`` whether a send has failed: the client is gone, and ``put`` raises ClientGone.
+    """
+
+    __slots__ = ('_overflow', '_send', '_settings', '_transport', 'broken', 'moved', 'queue', 'queued')
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._overflow: FileRegion | None = None
+        self.queue: deque[bytes | memoryview | FileRegion] = deque()
+
+    def open(self, transport: PlainTransport | TLSTransport) -> None:
+        """Begin with a new client."""
+        self._transport = transport
+        self._send = transport.send
+        self.queued = 0
+        self.moved = 0
+        self.broken = False
+
+    def put(self, data: bytes) -> None:
+        """Send ``data``, or what the socket takes of it, and queue the rest.  Raises ClientGone."""
+        if self.queue:
+            if self.broken:
+                raise ClientGone('the client is gone')
+            self._append(data)
+            return
+        try:
+            sent = self._send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self.broken = True
+            raise ClientGone('the client is gone') from error
+        self.moved += sent
+        if sent < len(data):
+            self._append(memoryview(data)[sent:])
+
+    def put_file(self, descriptor: int, offset: int, count: int) -> None:
+        """Send or queue ``count`` bytes of a file; the descriptor is the outbox's from now on.  Raises ClientGone."""
+        self.queue.append(FileRegion(descriptor, offset, count))
+        if len(self.queue) == 1:
+            self.flush()
+            if self.broken:
+                raise ClientGone('the client is gone')
+
+    def flush(self) -> bool:
+        """Send what the socket takes of the queue, a turn's worth at most; whether all is sent.  Sets ``broken``."""
+        queue = self.queue
+        enough = self.moved + _TURN
+        while queue and self.moved < enough:
+            item = queue[0]
+            try:
+                sent = self._send_region(item) if isinstance(item, FileRegion) else self._send_block(item)
+            except BlockingIOError:
+                return False
+            except OSError:
+                self.broken = True
+                return False
+            self.moved += sent
+        return not queue
+
+    def finish(self) -> None:
+        """The response has been taken: count the next one from nothing."""
+        self.moved = 0
+        self._overflow = None
+
+    def clear(self) -> None:
+        """Forget what waits, and close its files."""
+        for item in self.queue:
+            if isinstance(item, FileRegion):
+                os.close(item.descriptor)
+        self.queue.clear()
+        self._overflow = None
+
+    def _send_block(self, block: bytes | memoryview) -> int:
+        sent = self._send(block)
+        self.queued -= sent
+        if sent == len(block):
+            self.queue.popleft()
+        else:
+            self.queue[0] = memoryview(block)[sent:]
+        return sent
+
+    def _send_region(self, region: FileRegion) -> int:
+        sent = self._transport.send_file(region.descriptor, region.offset, region.count)
+        if not sent:
+            raise OSError('the file became shorter while it was sent')
+        region.offset += sent
+        region.count -= sent
+        if not region.count:
+            self.queue.popleft()
+            os.close(region.descriptor)
+        return sent
+
+    def _append(self, data: bytes | memoryview) -> None:
+        if self.queued > HIGH_WATER and self.queued + len(data) > self._settings.body_buffer:
+            self._spill(data)
+            return
+        self.queue.append(data)
+        self.queued += len(data)
+
+    def _spill(self, data: bytes | memoryview) -> None:
+        """Keep ``data`` in a file, for a reader who is slower than the application and has no thread to wait for it."""
+        settings = self._settings
+        region = self._overflow
+        try:
+            if region is None or not self.queue or self.queue[-1] is not region:
+                if settings.spool_dir == NO_DIRECTORY:
+                    raise OSError('there is spool_dir = none for it')
+                region = self._overflow = FileRegion(open_temporary(settings.spool_dir), 0, 0)
+                self.queue.append(region)
+            end = region.offset + region.count
+            if end + len(data) > settings.max_body:
+                raise OSError(f'it would need more than max_body = {settings.max_body} bytes')
+            while data:
+                written = os.pwrite(region.descriptor, data, end)
+                region.count += written
+                end += written
+                data = memoryview(data)[written:]
+        except OSError as error:
+            self.broken = True
+            raise ClientTooSlow(f'the response cannot be kept for a slow client: {error}') from error
