@@ -8,6 +8,11 @@ from prefork.http1 import grammar
 _MAX_LINE = 4096  # of a chunk-size line with its extensions, and of a trailer line
 _MAX_TRAILERS = 64
 
+# RFC 9112 7.1.1: the total of chunk extensions ought to be limited.  A signature a chunk fits in, a body of hardly
+# anything but extensions doesn't: max_body counts none of it.
+_FREE_EXTENSIONS = 16384
+_EXTENSIONS_PER_BYTE = 2
+
 # RFC 9110 6.5.1: framing and routing are over when trailers come.  Nobody sends these but to see who believes them.
 _FORBIDDEN_TRAILERS = frozenset((b'content-length', b'host', b'transfer-encoding', b'trailer', b'connection'))
 
@@ -40,12 +45,13 @@ class ChunkedBody:
     that whoever looked at the head never saw (RFC 9110 6.5.1).
     """
 
-    __slots__ = ('_allowance', '_buffer', '_chunk', '_state', '_trailers', 'done', 'rest')
+    __slots__ = ('_allowance', '_buffer', '_chunk', '_extensions', '_state', '_trailers', 'done', 'rest')
 
     def __init__(self, max_body: int) -> None:
         self._allowance = max_body
         self._buffer = b''
         self._chunk = 0  # bytes of the present chunk that are still to come
+        self._extensions = _FREE_EXTENSIONS  # bytes of them that may still come
         self._state = self._size
         self._trailers = 0
         self.done = False
@@ -81,19 +87,33 @@ class ChunkedBody:
         return self._buffer[position:end], end + 2
 
     def _size(self, position: int, payload: list[bytes]) -> int | None:
-        found = self._line(position)
-        if found is None:
-            return None
-        line, position = found
-        match = grammar.CHUNK_LINE.fullmatch(line)
+        buffer = self._buffer
+        match = grammar.CHUNK_LINE.match(buffer, position)
         if match is None:
+            if self._line(position) is None:
+                return None
             raise ProtocolError('a chunk size is malformed')
-        self._chunk = int(match[1], 16)  # the grammar allows hex digits alone: int() would take "6_0" and "+6"
-        if self._chunk > self._allowance:
+        start = match.end()
+        if start - position > _MAX_LINE + 2:
+            raise ProtocolError('a line of the chunked body is too long')
+        size = int(match[1], 16)  # the grammar allows hex digits alone: int() would take "6_0" and "+6"
+        if size > self._allowance:
             raise ProtocolError('the body is too large', 413)
-        self._allowance -= self._chunk
-        self._state = self._data if self._chunk else self._trailer
-        return position
+        self._allowance -= size
+        if match[2] is not None:
+            self._count_extensions(len(match[2]), size)
+        end = start + size
+        if size and buffer[end : end + 2] == b'\r\n':  # all of the chunk is there: its next states are done with
+            payload.append(buffer[start:end])
+            return end + 2
+        self._chunk = size
+        self._state = self._data if size else self._trailer
+        return start
+
+    def _count_extensions(self, length: int, size: int) -> None:
+        self._extensions += _EXTENSIONS_PER_BYTE * size - length
+        if self._extensions < 0:
+            raise ProtocolError('the chunk extensions are too large')
 
     def _data(self, position: int, payload: list[bytes]) -> int | None:
         piece = self._buffer[position : position + self._chunk]

@@ -41,8 +41,11 @@ ABSOLUTE_FORM = re.compile(r'[Hh][Tt][Tt][Pp][Ss]?://([^/?:][^/?]*)((?:/[^?]*)?)
 # RFC 9110 8.6: Content-Length = 1*DIGIT.  Eighteen digits are an exabyte: more is nonsense, not a length.
 CONTENT_LENGTH = re.compile(r'[0-9]{1,18}')
 
-# RFC 9112 7.1: chunk-size [ chunk-ext ]; extensions are skipped, whatever they say, but have to be printable.
-CHUNK_LINE = re.compile(rb'([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t -~\x80-\xff]*)?')
+# With match.  RFC 9112 7.1: chunk-size [ chunk-ext ] CRLF; extensions are skipped, whatever they say, but have to be
+# some: names, each with a token or a quoted string or nothing (7.1.1).  The possessive quantifiers keep time linear.
+_QUOTED = r'"(?:[\t !#-\[\]-~\x80-\xff]++|\\[\t -~\x80-\xff])*+"'  # RFC 9110 5.6.4
+_EXTENSION = rf'[ \t]*+;[ \t]*+{_TOKEN}+(?:[ \t]*+=[ \t]*+(?:{_TOKEN}+|{_QUOTED}))?'
+CHUNK_LINE = re.compile(rf'([0-9A-Fa-f]{{1,16}})((?:{_EXTENSION})++)?\r\n'.encode('latin-1'))
 
 # PEP 3333: the status is three digits, a blank and a reason, without controls.  A 1xx is not a final response.
 STATUS = re.compile(r'[2-9][0-9][0-9] [ -~\x80-\xff]*')

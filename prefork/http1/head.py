@@ -98,7 +98,9 @@ class HeadParser:
         # Up to three bytes of what ends the head may have come with it, and one of what ends a line.
         if len(data) - 3 > self.max_head:
             raise ProtocolError('the head is too large', 431)
-        if len(data) - data.rfind(b'\r\n') - 2 > self.max_header_line + 1:
+        unchecked = max(data.rfind(b'\r\n', 0, start), first) + 2  # the beginning of the line that start is in
+        *lines, last = data[unchecked:].split(b'\r\n')
+        if len(last) > self.max_header_line + 1 or any(len(line) > self.max_header_line for line in lines):
             raise ProtocolError('a header line is too long', 431)
 
     def _check_start(self, line: bytes) -> None:

@@ -49,12 +49,12 @@ class Request(NamedTuple):
 
 
 class Reception:
-    def __init__(self, limits: Limits = DEFAULTS) -> None:
+    def __init__(self, limits: Limits = DEFAULTS, parser: HeadParser | None = None) -> None:
         self.requests: list[Request] = []
         self.refused: int | None = None
         self.rest = b''
         self._limits = limits
-        self._parser = limits.parser()
+        self.parser = limits.parser() if parser is None else parser
         self._scanned = 0
         self._request: Request | None = None
         self._body: CountedBody | ChunkedBody | None = None
@@ -80,12 +80,12 @@ class Reception:
             self._scanned = 0
         end = self.rest.find(END, self._scanned)
         if end < 0:
-            self._parser.check_partial(self.rest, self._scanned)
+            self.parser.check_partial(self.rest, self._scanned)
             self._scanned = max(len(self.rest) - len(END) + 1, 0)
             return False
         self._scanned = 0
         environ: dict[str, Any] = {}
-        minor, persist, length, expects = self._parser.parse(self.rest[:end], environ)
+        minor, persist, length, expects = self.parser.parse(self.rest[:end], environ)
         if length > self._limits.max_body:
             raise ProtocolError('the body is too large', 413)
         self._request = Request(environ, minor, persist, length, expects, b'')

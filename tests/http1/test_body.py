@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 
 import pytest
@@ -80,7 +81,7 @@ CHUNKED: dict[str, tuple[bytes, bytes]] = {
     ),
     'an extension (RFC 9112 7.1.1)': (b'3;a\r\nabc\r\n0;b=c\r\n\r\n', b'abc'),
     'several extensions': (b'3;a=b;c;d=e\r\nabc\r\n0\r\n\r\n', b'abc'),
-    'blanks around an extension (BWS)': (b'3 \t; a = b \r\nabc\r\n0\t;c\r\n\r\n', b'abc'),
+    'blanks around an extension (BWS)': (b'3 \t; a = b ;\tc\t=\t"d"\r\nabc\r\n0\t;c\r\n\r\n', b'abc'),
     'a quoted extension': (b'3;a="b;c, \\"\xe9\\" 9"\r\nabc\r\n0\r\n\r\n', b'abc'),
     'an extension that looks like a size': (b'3;5\r\nabc\r\n0\r\n\r\n', b'abc'),
     'the longest line': (LONG_EXTENSION, b'abc'),
@@ -107,6 +108,15 @@ BAD: dict[str, tuple[bytes, int]] = {
     'a size of another script': ('\uff16\r\n'.encode(), 400),
     'a size in quotes': (b'"6"\r\n', 400),
     'a size of seventeen digits': (b'0' * 16 + b'3\r\n', 400),
+    'an extension without a name (RFC 9112 7.1.1)': (b'6;\r\n', 400),
+    'an extension with a value alone': (b'6;="a"\r\n', 400),
+    'an extension without the value that it announces': (b'6;a=\r\n', 400),
+    'an extension that is no token': (b'6;a/b\r\n', 400),
+    'an extension with two values': (b'6;a=b c\r\n', 400),
+    'a quoted extension without end': (b'6;a="b"; c="d; e\r\n', 400),
+    'a quoted extension that escapes its end': (b'6;a="b\\"\r\n', 400),
+    'a quoted extension with more behind it': (b'6;a="b"c\r\n', 400),
+    'a blank behind an extension': (b'6;a \r\n', 400),
     'an extension without a size': (b';a\r\n', 400),
     'an extension behind a comma': (b'6,a\r\n', 400),
     'NUL in an extension': (b'6;a\0\r\n', 400),
@@ -189,6 +199,43 @@ def test_what_has_come_of_a_chunk_is_handed_on() -> None:
     assert body.feed(b'e' * 96 + b'\r') == b'e' * 96
     assert body.feed(b'\n0\r\n\r\nrest') == b''
     assert (body.done, body.rest) == (True, b'rest')
+
+
+# name → the extension of each chunk, its payload, how many such chunks are taken before one is refused
+EXTENDED = {
+    'a long one a byte': (b';' + b'x' * 1000, b'a', 16),
+    'a short one a byte': (b';x', b'a', 3000),
+    'a signature for much': (b';chunk-signature=' + b'0' * 64, b'a' * 4096, 3000),
+}
+
+
+@pytest.mark.parametrize('name', EXTENDED)
+def test_extensions_are_bounded_in_total(name: str) -> None:
+    """max_body counts payload: without a bound of their own they would be an endless request (RFC 9112 7.1.1)."""
+    extension, data, taken = EXTENDED[name]
+    body = ChunkedBody(1 << 30)
+    chunk = b'%x%b\r\n%b\r\n' % (len(data), extension, data)
+    assert body.feed(chunk * taken) == data * taken
+    if taken == 3000:
+        return
+    with pytest.raises(ProtocolError, match='extensions are too large') as caught:
+        body.feed(chunk)
+    assert caught.value.status == 400
+
+
+def test_many_small_chunks_are_no_burden() -> None:
+    """What one recv() can bring of chunks of a byte each: the loop serves nobody else meanwhile."""
+    data = b'1\r\na\r\n' * (65536 // 6)
+
+    def seconds() -> float:
+        body = ChunkedBody(1 << 30)
+        started = time.process_time()
+        body.feed(data)
+        return time.process_time() - started
+
+    assert (
+        min(seconds() for _ in range(5)) < 0.05
+    )  # in seconds; copying the rest of the bytes at each chunk takes longer
 
 
 def test_a_size_too_large_is_refused_before_its_data() -> None:

@@ -46,7 +46,11 @@ HOSTILE: dict[str, tuple[list[str], list[str], list[str]]] = {
         ['', '?', '/', '\n', '?\n', '/\n'],
     ),
     'CONTENT_LENGTH': ([''], _repeat('1', '1,'), ['', ' ', '\n']),
-    'CHUNK_LINE': (['', '1', '1;', '1 ;'], _repeat('1', ' ', ' \t', ';', ' ;', 'a=b;', '"'), ['', ';', '\0', '\n']),
+    'CHUNK_LINE': (
+        ['', '1', '1;', '1 ;', '1;a', '1;a=', '1;a="', '1;a="b"'],
+        _repeat('1', ' ', ' \t', ';', ' ;', 'a=b;', '"', '\\"', ';a', ' ;a', ';a=b', ' ;\ta = "b"', ' =', '=a'),
+        ['', ';', '\0', '\n', '\r\n', '\r'],
+    ),
     'STATUS': (['', '200', '200 '], _repeat('2', ' ', 'a', ' a'), ['', '\0', '\n']),
     'FIELD_VALUE': ([''], _repeat('a', ' ', '\t', 'a '), ['', '\0', '\n']),
     'FIELD_TEXT': ([''], _repeat('a', ' ', '\t', 'a '), ['', '\0', '\n']),
@@ -59,6 +63,7 @@ HOSTILE: dict[str, tuple[list[str], list[str], list[str]]] = {
 # How those are used that aren't for fullmatch
 USES: dict[str, Callable[[re.Pattern[Any], Any], object]] = {
     'METHOD': re.Pattern.match,
+    'CHUNK_LINE': re.Pattern.match,
     'PERCENT_ENCODED': lambda pattern, text: pattern.sub(b'', text),
     'EMPTY_LINES': lambda pattern, text: pattern.sub(b'', text),
     'BARE_LF': re.Pattern.search,

@@ -107,6 +107,7 @@ HOPELESS = {
     'a target without end': (b'GET /' + b'a' * 20, 414, 22),
     'a field name without end': (b'GET / HTTP/1.1\r\n' + b'A' * 40, 431, 38),
     'a field value without end': (b'GET / HTTP/1.1\r\nA: ' + b'v' * 40, 431, 38),
+    'a field too long before the one without end': (b'GET / HTTP/1.1\r\nA: ' + b'v' * 40 + b'\r\nB: c', 431, 38),
     'fields without end': (b'GET / HTTP/1.1\r\n' + b'A: b\r\n' * 20, 431, 79),
 }
 

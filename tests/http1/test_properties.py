@@ -3,19 +3,17 @@ we accept as we do."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from typing import Any
 
 import h11
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from prefork.errors import ProtocolError
 from prefork.http1.body import ChunkedBody
 from prefork.http1.head import CHUNKED, END
 from prefork.http1.response import REASONS
-from tests.http1.reception import DEFAULTS, Request, receive
+from tests.http1.invariants import Answer, check_requests, check_response, refusal
+from tests.http1.reception import DEFAULTS, Limits, Request, receive
 
 settings.register_profile(
     'http1',
@@ -70,9 +68,6 @@ FRAGMENTS = st.sampled_from(
 )
 STREAMS = st.lists(FRAGMENTS | st.binary(max_size=4), max_size=12).map(b''.join)
 
-BARE = re.compile(rb'(?<!\r)\n|\r(?!\n)')
-
-
 REQUESTS = st.sampled_from(
     [
         b'GET / HTTP/1.1\r\nHost: x\r\nA: b\r\nA: c\r\n\r\n',
@@ -84,21 +79,14 @@ REQUESTS = st.sampled_from(
 )
 
 
+SMALL = Limits(max_header_line=24, max_headers=3, max_head=64, max_url_len=8, max_body=5)
+
+
 @st.composite
-def cut_streams(draw: st.DrawFn) -> list[bytes]:
-    """Requests, then anything, in pieces of any size."""
+def cut_streams(draw: st.DrawFn) -> tuple[bytes, list[int]]:
+    """Requests, then anything, and where it is cut."""
     data = b''.join(draw(st.lists(REQUESTS, max_size=3))) + draw(STREAMS) + draw(st.sampled_from([b'', END]))
-    cuts = sorted(draw(st.lists(st.integers(0, len(data)), max_size=6)))
-    return [data[start:end] for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)]
-
-
-def refusal(attempt: Callable[[], object]) -> int | None:
-    """The status that it is refused with, if it is; anything but a ProtocolError fails the test."""
-    try:
-        attempt()
-    except ProtocolError as error:
-        return error.status
-    return None
+    return data, sorted(draw(st.lists(st.integers(0, len(data)), max_size=6)))
 
 
 @quick
@@ -129,22 +117,12 @@ def test_a_chunked_body_of_any_bytes_decodes_or_is_refused(pieces: list[bytes], 
 
 
 @quick
-@given(cut_streams())
-@example([b'\r', b'\n', b'GET / HTTP/1.1\r\nHost: x' + END])
-@example([b'GET / HTTP/1.1\r', b'\nHost: x\r\n\r', b'\n'])
-def test_it_does_not_matter_how_a_stream_is_cut(pieces: list[bytes]) -> None:
-    data = b''.join(pieces)
-    whole, cut, single = receive([data]), receive(pieces), receive(data[i : i + 1] for i in range(len(data)))
-    for other in (cut, single):
-        assert other.requests == whole.requests
-        assert (other.refused is None) == (whole.refused is None)
-        if other.refused is None:
-            assert other.rest == whole.rest
-        elif other.refused != whole.refused:
-            # The one order that depends on the cuts: a bare CR or LF is refused when it comes, before the end of the
-            # head; in a head that comes whole, another fault of it may be found first.
-            assert BARE.search(data)
-            assert 400 in (other.refused, whole.refused)
+@given(cut_streams(), st.sampled_from([DEFAULTS, SMALL]))
+@example((b'\r\nGET / HTTP/1.1\r\nHost: x' + END, [1, 2]), DEFAULTS)
+@example((b'GET / HTTP/1.1\r\nHost: x' + END, [15, 25]), DEFAULTS)
+def test_it_does_not_matter_how_a_stream_is_cut(stream: tuple[bytes, list[int]], limits: Limits) -> None:
+    data, cuts = stream
+    check_requests(data, cuts, range(1, len(data)), limits=limits)
 
 
 # --- h11 as the reference ---
@@ -289,3 +267,51 @@ def test_what_follows_the_rfcs_is_served_as_h11_reads_it(request: tuple[bytes, b
     theirs = read_by_h11(data)
     if theirs is not None:  # h11 has its own limits and doesn't know all characters that a target can have
         assert_same(ours, theirs)
+
+
+# --- responses, and h11 as the client ---
+
+# Names and values that applications use, and what they should not be able to do anything with.
+STATUSES = st.sampled_from(['200 OK', '204 No Content', '304 Not Modified', '404 ', '500 \xe9']) | st.builds(
+    '{} {}'.format, st.integers(0, 1100), st.text(max_size=6)
+)
+NAMES = st.sampled_from(
+    ['Content-Length', 'content-length', 'Date', 'Server', 'Set-Cookie', 'X', 'Connection', 'Transfer-Encoding']
+) | st.text(max_size=6)
+FIELD_VALUES = (
+    st.sampled_from(['', '0', '5', '+5', '999999999999999999', ' a\t', 'a\r\nB: c', '\r\n\r\n', 'chunked', '\xe9'])
+    | VALUES
+    | st.text(max_size=6)
+)
+ANSWERS = st.builds(
+    Answer,
+    status=STATUSES,
+    headers=st.lists(st.tuples(NAMES, FIELD_VALUES), max_size=5),
+    body=st.binary(max_size=20),
+    minor=st.integers(0, 1),
+    persist=st.booleans(),
+    bodiless=st.booleans(),
+    counted=st.booleans(),
+)
+
+
+@quick
+@given(ANSWERS)
+@example(Answer('200 OK', [('Content-Length', '5'), ('Set-Cookie', 'a'), ('Set-Cookie', 'b')], b'abcde'))
+def test_whatever_an_application_answers_is_refused_or_read_as_it_is(answer: Answer) -> None:
+    check_response(answer)
+
+
+TAME_NAMES = TOKENS.filter(
+    lambda name: name.lower() not in {'te', 'trailer', 'upgrade', 'connection', 'keep-alive', 'content-length'}
+)
+
+
+@quick
+@given(
+    ANSWERS,
+    st.lists(st.tuples(TAME_NAMES, VALUES), max_size=5),
+    st.sampled_from(['200 OK', '204 x', '304 ', '599 a b']),
+)
+def test_what_is_right_is_not_refused(answer: Answer, headers: list[tuple[str, str]], status: str) -> None:
+    assert check_response(answer._replace(status=status, headers=headers)) is not None
