@@ -73,6 +73,7 @@ def _by_atheris(atheris: Any, name: str, seconds: int, runs: int, seed: int) -> 
     def one(data: bytes) -> None:
         nonlocal done
         if not _holds(check, data):
+            folder.cleanup()
             os._exit(1)
         done += 1
         # libFuzzer would stop by itself, and say so in its own words, in the middle of ours.
@@ -87,7 +88,7 @@ def _by_atheris(atheris: Any, name: str, seconds: int, runs: int, seed: int) -> 
     folder = tempfile.TemporaryDirectory(prefix='prefork-fuzz-')
     for number, data in enumerate(seeds):
         Path(folder.name, f'seed-{number}').write_bytes(data)
-    options = [f'-max_len={LONGEST}', f'-seed={seed}', '-rss_limit_mb=2048', '-verbosity=0', '-reload=0']
+    options = [f'-max_len={LONGEST}', f'-seed={seed}', '-rss_limit_mb=2048', '-timeout=10', '-verbosity=0', '-reload=0']
     atheris.Setup([sys.argv[0], folder.name, *options], one)
     atheris.Fuzz()
     raise AssertionError('libFuzzer ends the process')
