@@ -59,9 +59,6 @@ class Row:
         for cell in range(self._base, self._base + _STRIDE):
             self._cells[cell] = 0
 
-    def snapshot(self) -> dict[str, int]:
-        return {name: self._cells[self._base + index] for index, name in enumerate(FIELDS)}
-
 
 class Scoreboard:
     """``rows`` rows in memory that forked children share."""
@@ -75,7 +72,3 @@ class Scoreboard:
 
     def __getitem__(self, number: int) -> Row:
         return self._rows[number]
-
-    def live(self) -> list[Row]:
-        """The rows of workers there are, as far as is known now."""
-        return [row for row in self._rows if row.get('pid')]

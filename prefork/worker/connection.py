@@ -13,6 +13,7 @@ from prefork.errors import ClientGone, ProtocolError
 from prefork.http1 import grammar, response
 from prefork.http1.body import ChunkedBody, CountedBody
 from prefork.http1.head import CHUNKED, END
+from prefork.worker.gateway import SERVER
 from prefork.worker.outbox import HIGH_WATER, Outbox
 from prefork.worker.phase import Phase
 from prefork.worker.spool import Spool
@@ -361,7 +362,7 @@ class Connection:
         status = f'{error.status} {response.REASONS[error.status]}'
         body, headers = response.error_page(status, error.reason)
         head, self.code, _, _ = response.encode_head(
-            status, headers, 1, False, False, None, loop.gateway.date(), b'Server: prefork\r\n'
+            status, headers, 1, False, False, None, loop.gateway.date(), SERVER
         )
         self.persist = False
         self._started = loop.now

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType]
     WSGIApplication: TypeAlias = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
-_SERVER = b'Server: prefork\r\n'
+SERVER = b'Server: prefork\r\n'
 _DAYS = ('Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun')
 _MONTHS = ('Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec')
 
@@ -267,7 +267,7 @@ class Exchange:
             connection.bodiless,
             known_length,
             self._gateway.date(),
-            _SERVER,
+            SERVER,
         )
         self._started = True
         return head

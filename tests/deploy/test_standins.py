@@ -267,3 +267,10 @@ def echo_factory(global_conf: Any, **local_conf: str) -> Any:
 
 def test_prefix_is_what_the_filter_makes() -> None:
     assert isinstance(prefix_filter(echo, {}), Prefix)
+
+
+def test_the_server_sets_the_key_that_the_filter_asks_for() -> None:
+    """The loader may not import the server's side, so the name stands twice."""
+    from prefork.net import proxy
+
+    assert proxy.TRUSTED == TRUSTED
