@@ -156,6 +156,13 @@ class ProtocolError(PreforkError):
         self.status = status
 
 
+class BodyError(ProtocolError, OSError):
+    """The rest of a body that the application reads can't be had: it is malformed, too large, too slow or cut.
+
+    An OSError, as frameworks expect of ``wsgi.input``.
+    """
+
+
 class ClientGone(PreforkError, ConnectionError):
     """The client went away while the application was still producing its response."""
 

@@ -331,6 +331,9 @@ class Settings:
     max_url_len: int = option(SIZE, '8192', 'The longest request target; a longer one is answered 414.')
     max_body: int = option(SIZE, '1G', 'The largest body of a request; a larger one is answered 413.')
     body_buffer: int = option(SIZE, '1M', 'Bytes of a body that are kept in memory; more go to a temporary file.')
+    request_buffering: bool = option(
+        BOOLEAN, 'true', 'Receive a body before the application is called; false streams it as it is read.'
+    )
     spool_dir: str = option(PATH, '/tmp', 'Where temporary files are made; none keeps to memory and refuses more.')
 
     # connections

@@ -17,6 +17,7 @@ from prefork.worker.gateway import SERVER
 from prefork.worker.outbox import HIGH_WATER, Outbox
 from prefork.worker.phase import Phase
 from prefork.worker.spool import Spool
+from prefork.worker.stream import BUFFER_SIZE, BodyStream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,16 +31,16 @@ RECEIVE_SIZE = 65536
 RATE_GRACE = 10.0
 """Seconds before min_rate is applied to a body or a response: a short pause is no attack."""
 
-LINGER = 2.0
-"""Seconds that a closed connection is still read from, so that the client sees the answer and not a reset."""
+LINGER, LONGEST_LINGER = 2.0, 30.0
+"""Seconds that a closed connection is still read from, so that the client sees the answer and not a reset: that long
+after its last byte, and in all."""
 
-_LINGER_BYTES = 1 << 20
-
-HANDSHAKE, IDLE, RECEIVING, RUNNING, SENDING, LINGERING, FREE = (
+HANDSHAKE, IDLE, RECEIVING, RUNNING, STREAMING, SENDING, LINGERING, FREE = (
     Phase.HANDSHAKE,
     Phase.IDLE,
     Phase.RECEIVING,
     Phase.RUNNING,
+    Phase.STREAMING,
     Phase.SENDING,
     Phase.LINGERING,
     Phase.FREE,
@@ -48,20 +49,22 @@ HANDSHAKE, IDLE, RECEIVING, RUNNING, SENDING, LINGERING, FREE = (
 
 class Connection:
     """A slot for one client after the other.  The loop calls ``on_event``, ``expire`` and ``drain``; the gateway reads
-    the request's attributes, fills ``out`` and calls ``wait_for_room`` while it owns the connection."""
+    the request's attributes, fills ``out`` and calls ``wait_for_room`` while it owns the connection, and ``wsgi.input``
+    may ``receive`` then."""
 
     __slots__ = (
         '_body',
         '_buffer',
         '_head',
+        '_input',
         '_interest',
         '_loop',
         '_received',
         '_recv',
         '_scanned',
-        '_spool',
         '_started',
         '_transport',
+        '_waited',
         'aborted',
         'base',
         'bodiless',
@@ -92,7 +95,7 @@ class Connection:
         self.environ: dict[str, Any] = {}
         self._head = b''
         self._body: CountedBody | ChunkedBody | None = None
-        self._spool: Spool | None = None
+        self._input: Spool | BodyStream | None = None  # where the body is kept
         self.minor = 1
         self.persist = True
         self.bodiless = False  # a HEAD request
@@ -155,6 +158,9 @@ class Connection:
                 self.advance()
         elif phase is SENDING:
             self._on_writable()
+        elif phase is STREAMING:
+            self._waited = self._loop.now - self.since
+            self._wake()
         elif phase is RUNNING:
             self._watch(0)  # it has more to say, or has gone; we look when this request is answered
         elif phase is LINGERING:
@@ -184,9 +190,10 @@ class Connection:
             return
         except OSError:
             data = b''
-        self._received += len(data)
-        if not data or self._received > _LINGER_BYTES:
+        if not data:
             self.close()
+            return
+        self.deadline = min(self._loop.now + LINGER, self.since + LONGEST_LINGER)
 
     # --- a request ---
 
@@ -232,39 +239,44 @@ class Connection:
         self._scanned = max(len(data) - len(END) + 1, 0)
 
     def _begin_body(self, length: int, expects: bool, data: bytes) -> bool:
-        """Take in a body that begins with ``data``; whether all of it is there."""
+        """Take in a body that begins with ``data``; whether the application can have it now."""
         if 0 < length <= len(data):
             self._buffer = data[length:]
             self.environ['wsgi.input'] = io.BytesIO(data[:length])
             return True
         loop = self._loop
         settings = loop.settings
-        self._body = ChunkedBody(settings.max_body) if length == CHUNKED else CountedBody(length)
-        self._spool = Spool(settings.body_buffer, settings.spool_dir)
+        body = ChunkedBody(settings.max_body) if length == CHUNKED else CountedBody(length)
         self._buffer = b''
+        self._received = 0
+        if not settings.request_buffering:
+            self._waited = 0.0
+            self.code = 0
+            self._input = BodyStream(self, body, data, expects and not data)
+            self.environ['wsgi.input'] = io.BufferedReader(self._input, BUFFER_SIZE)
+            return True
+        self._body = body
+        self._input = Spool(settings.body_buffer, settings.spool_dir)
         self.phase = RECEIVING
         self.since = loop.now
-        self._received = 0
         self._set_rate_deadline(self._received)
         if data:
             return self._feed_body(data)
-        if expects:
-            self._say_continue()
+        if expects and not self._say_continue():
+            self.close()
         return False
 
-    def _say_continue(self) -> None:
-        """RFC 9110 10.1.1: the head is all right, so the body may come."""
+    def _say_continue(self) -> bool:
+        """RFC 9110 10.1.1: the head is all right, so the body may come.  Whether the client could be told."""
         try:
-            sent = self._transport.send(response.CONTINUE)
+            return self._transport.send(response.CONTINUE) == len(response.CONTINUE)
         except OSError:  # BlockingIOError too: a client that doesn't read 25 bytes won't read a response
-            sent = 0
-        if sent < len(response.CONTINUE):
-            self.close()
+            return False
 
     def _feed_body(self, data: bytes) -> bool:
         """Take in more of the body; whether it is complete."""
-        body, spool = self._body, self._spool
-        assert body is not None and spool is not None
+        body, spool = self._body, self._input
+        assert body is not None and isinstance(spool, Spool)
         try:
             payload = body.feed(data)
             spool.write(payload)
@@ -351,7 +363,7 @@ class Connection:
         self.environ = {}
         self.produced = 0
         self.out.finish()
-        if self._spool is not None:
+        if self._input is not None:
             self._drop_body()
 
     def refuse(self, error: ProtocolError) -> None:
@@ -374,7 +386,44 @@ class Connection:
             pass  # broken is set: what follows closes
         self._conclude()
 
-    # --- the response, by whoever owns the connection ---
+    # --- for the application's thread, which owns the connection ---
+
+    def ask_for_body(self) -> None:
+        """Tell a client that waits for it to send its body, unless the response has begun.  Raises ClientGone."""
+        if not self.code and not self._say_continue():
+            raise self._lose_client()
+
+    def receive(self) -> bytes:
+        """Some bytes from the client as soon as there are any, b'' at their end.
+
+        Raises ClientGone, and ProtocolError where they come more slowly than min_rate.
+        """
+        loop = self._loop
+        while not self.out.broken:
+            try:
+                data = self._recv(RECEIVE_SIZE)
+            except BlockingIOError:
+                if not loop.crew.park(self, self._hand_over_receiving):
+                    loop.crew.sleep(self._hand_over_receiving)
+                if loop.clock() >= self.deadline and not self.out.broken:
+                    raise ProtocolError('the body took too long', 408) from None
+            except OSError:
+                break
+            else:
+                self._received += len(data)
+                return data
+        raise self._lose_client()
+
+    def end_body(self, rest: bytes, persist: bool) -> None:
+        """The application has read the body to its end: ``rest`` is what follows.  Where the response has begun, it has
+        told the client already that the connection ends."""
+        self._buffer = rest
+        if not self.code:
+            self.persist = persist
+
+    def _lose_client(self) -> ClientGone:
+        self.out.broken = True
+        return ClientGone('the client is gone')
 
     def wait_for_room(self) -> None:
         """Return when the client has read so much that there is room for another block.  Raises ClientGone."""
@@ -382,15 +431,25 @@ class Connection:
         if out.queued <= HIGH_WATER:
             return
         if not out.flush() and not out.broken and out.queued > HIGH_WATER:
-            self._loop.crew.park(self, self._hand_over)  # where it can't, the queue goes on in a file
+            self._loop.crew.park(self, self._hand_over_sending)  # where it can't, the queue goes on in a file
         if out.broken:
-            raise ClientGone('the client is gone')
+            raise self._lose_client()
 
-    # --- sending, by the loop ---
-
-    def _hand_over(self, wake: threading.Lock) -> None:
+    def _hand_over_sending(self, wake: threading.Lock) -> None:
         self.waiter = wake
         self._loop.call_soon_threadsafe(self._begin_sending)
+
+    def _hand_over_receiving(self, wake: threading.Lock) -> None:
+        self.waiter = wake
+        self._loop.call_soon_threadsafe(self._begin_streaming)
+
+    # --- for that thread, by the loop ---
+
+    def _begin_streaming(self) -> None:
+        self.phase = STREAMING
+        self.since = self._loop.now - self._waited  # what the application takes isn't the client's time
+        self._set_rate_deadline(self._received)
+        self._watch(EVENT_READ)
 
     def _begin_sending(self) -> None:
         self.phase = SENDING
@@ -411,7 +470,7 @@ class Connection:
             self.advance()
 
     def _wake(self) -> None:
-        """Give the connection back to the thread that waits for room."""
+        """Give the connection back to the thread that waits for it."""
         waiter, self.waiter = self.waiter, None
         assert waiter is not None
         self.phase = RUNNING
@@ -427,6 +486,8 @@ class Connection:
             if self._body is None:
                 self._head = self._buffer
             self.refuse(ProtocolError('the request took too long', 408))
+        elif phase is STREAMING:
+            self._wake()  # the thread sees by itself that it is late
         elif self.waiter is not None:
             self.out.broken = True
             self._wake()
@@ -508,9 +569,9 @@ class Connection:
         self.out.clear()
 
     def _drop_body(self) -> None:
-        if self._spool is not None:
-            self._spool.close()
-        self._body = self._spool = None
+        if self._input is not None:
+            self._input.close()
+        self._body = self._input = None
 
     def _set_rate_deadline(self, moved: int) -> None:
         """Something moved: min_rate since the phase began, and no silence longer than client_socket_timeout."""

@@ -13,7 +13,7 @@ import sys
 import time
 
 from prefork import __version__
-from prefork.errors import ApplicationError, ClientGone, ClientTooSlow
+from prefork.errors import ApplicationError, BodyError, ClientGone, ClientTooSlow
 from prefork.http1 import response
 from prefork.logs import logger
 from prefork.net.proxy import TRUSTED
@@ -106,6 +106,8 @@ class Gateway:
             connection.persist = False
             if isinstance(error, ClientTooSlow):
                 logger.error('%s: %s', connection.line, error)
+        except BodyError as error:
+            exchange.refuse(error)
         except BaseException:
             exchange.fail()
         try:
@@ -237,17 +239,24 @@ class Exchange:
             self._too_short()
 
     def fail(self) -> None:
-        """An exception came out of the application: log it; 500 where nothing is out yet, else end without an end, so
-        that the client knows."""
+        """An exception came out of the application: log it, and tell the client."""
+        logger.exception('%s: the application failed', self._connection.line)
+        self._tell(500, '')
+
+    def refuse(self, error: BodyError) -> None:
+        """The application gave up as the body couldn't be read, which is the client's fault."""
+        self._tell(error.status, error.reason)
+
+    def _tell(self, code: int, reason: str) -> None:
+        """An error page where nothing is out yet, else an end that isn't one, so that the client knows."""
         connection = self._connection
-        logger.exception('%s: the application failed', connection.line)
         connection.failed = True
         if self._started:
             connection.persist = False
             connection.aborted = True
             return
-        body, self._headers = response.error_page('500 Internal Server Error', '')
-        self._status = '500 Internal Server Error'
+        self._status = f'{code} {response.REASONS[code]}'
+        body, self._headers = response.error_page(self._status, reason)
         try:
             head = self._head(len(body))
             connection.out.put(head + self._counted(body))

@@ -148,26 +148,31 @@ class Crew:
     def park(self, subject: object, hand_over: Callable[[threading.Lock], None]) -> bool:
         """Sleep until the leader releases the lock that ``hand_over`` gets, without counting as a running call.
 
-        Whether it did; where ``max_parked`` threads sleep already, nothing happens and the answer is False.
+        Whether it did; where ``max_parked`` threads sleep already, or this thread is none of the crew's, nothing
+        happens and the answer is False.
         """
+        me = threading.get_ident()
         with self._admin:
-            if self._parked >= self._max_parked:
+            if self._parked >= self._max_parked or me not in self.running:
                 return False
             self._parked += 1
-        me = threading.get_ident()
         del self.running[me]
         self._hire()
-        wake = threading.Lock()
-        wake.acquire()
-        hand_over(wake)
-        if not self._lead.locked():
-            self._vacant = True  # it was this thread that led: nobody would see that the client reads
-            self._ring()
-        wake.acquire()
+        self.sleep(hand_over)
         with self._admin:
             self._parked -= 1
         self.running[me] = subject
         return True
+
+    def sleep(self, hand_over: Callable[[threading.Lock], None]) -> None:
+        """Sleep until the leader releases the lock that ``hand_over`` gets, and go on counting as a running call."""
+        wake = threading.Lock()
+        wake.acquire()
+        hand_over(wake)
+        if not self._lead.locked():
+            self._vacant = True  # it was this thread that led: nobody would see what it waits for
+            self._ring()
+        wake.acquire()
 
     # --- of the threads ---
 

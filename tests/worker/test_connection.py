@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.worker.harness import echo, hello, request
+from prefork.worker import connection
+from tests.worker.harness import DEADLINE, echo, hello, request
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -426,12 +428,22 @@ def test_a_client_that_is_still_sending_sees_the_answer(serve: Serve) -> None:
     assert client.is_closed()
 
 
-def test_who_never_stops_sending_is_cut_off(serve: Serve) -> None:
+def test_a_client_that_sends_all_of_a_refused_body_sees_the_answer(serve: Serve) -> None:
     client = serve(hello, max_body=1000).connect()
-    client.send(request('POST', '/', 'Content-Length: 1000000000'))
+    client.send(request('POST', '/', 'Content-Length: 50000000'))
+    client.send(b'x' * 50_000_000)
     assert client.response().status == 413
+
+
+def test_who_never_stops_sending_is_cut_off(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, 'LONGEST_LINGER', 0.1)
+    client = serve(hello, max_body=1000, keepalive_timeout=0.1).connect()
+    client.send(request('POST', '/', 'Content-Length: 100000000000'))
+    assert client.response().status == 413
+    deadline = time.monotonic() + DEADLINE
     with pytest.raises(ConnectionError):
-        client.send(b'x' * 100_000_000)
+        while time.monotonic() < deadline:
+            client.send(b'x' * 65536)
 
 
 # --- ends ---------------------------------------------------------------------------------------------------------
