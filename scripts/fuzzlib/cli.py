@@ -11,6 +11,7 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SCRIPTS = CHECKOUT / 'scripts'
+VENV = CHECKOUT / '.fuzz-venv'
 TARGETS = {
     'requests': 'the bytes of a client, under the limits that servers have',
     'limits': 'the same where next to nothing is allowed, so that every limit is reached',
@@ -63,7 +64,9 @@ def _parser() -> argparse.ArgumentParser:
         default='atheris',
         help='what makes the inputs; default: atheris where it is installed',
     )
-    parser.add_argument('--venv', type=Path, default=CHECKOUT / '.fuzz-venv', metavar='DIR', help='default: .fuzz-venv')
+    parser.add_argument(
+        '--venv', type=Path, default=VENV, metavar='DIR', help='made if it is not there; default: .fuzz-venv'
+    )
     return parser
 
 
@@ -78,6 +81,8 @@ def _ensure(directory: Path) -> Path:
     python = directory / 'bin' / 'python'
     made = directory / 'made'
     if not made.is_file():
+        if directory.exists() and directory != VENV:
+            sys.exit(f'scripts/fuzz: {directory} is there, and was not made by this script: name another one')
         print(f'making {directory}, once', file=sys.stderr, flush=True)
         venv.EnvBuilder(with_pip=True, symlinks=True, clear=directory.exists()).create(directory)
         pip = [str(python), '-m', 'pip', 'install', '-qq', '--disable-pip-version-check']

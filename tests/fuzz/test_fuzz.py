@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from fuzzlib import cli, run
@@ -9,6 +11,9 @@ from fuzzlib.mutation import LONGEST, Mutator
 from fuzzlib.targets import TARGETS, answer_of
 from prefork.http1.head import HeadParser
 from tests.http1.invariants import Answer
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # Inputs of each target beyond its seeds: enough to see that the targets work.  To find something takes scripts/fuzz.
 FEW = 300
@@ -95,3 +100,11 @@ def test_an_unknown_target_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> N
         cli.main(['nosuch'])
     assert ended.value.code == 2
     assert 'there are requests, limits, responses' in capsys.readouterr().err
+
+
+def test_a_directory_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / 'theirs').touch()
+    with pytest.raises(SystemExit) as ended:
+        cli.main(['--venv', str(tmp_path)])
+    assert 'was not made by this script' in str(ended.value.code)
+    assert [path.name for path in tmp_path.iterdir()] == ['theirs']
