@@ -27,31 +27,58 @@ FIELD_NAME = re.compile(_TOKEN.encode())
 FIELD_VALUE = re.compile(_VALUE.encode('latin-1'))
 FIELD_LINE = re.compile(rf'{_TOKEN}:{_VALUE}'.encode('latin-1'))
 
-# RFC 9110 7.2, RFC 3986 3.2.2 and 3.2.3: Host = uri-host [ ":" port ].
-_REG_NAME = r"(?:[0-9A-Za-z\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*"
-# Of IPv6address the shape is checked, not on which side of "::" how many groups stand.
-_IPV6 = r'(?:[0-9A-Fa-f]{0,4}:){2,8}(?:[0-9A-Fa-f]{0,4}|[0-9]{1,3}(?:\.[0-9]{1,3}){3})'
+# RFC 3986 3.2.2: eight groups, of which the last two may be an IPv4 address, and "::" for one or more that are zero:
+# at most ``before`` of them stand before it, and ``behind`` (with the last two) exactly behind.
+_GROUP = '[0-9A-Fa-f]{1,4}'
+_OCTET = '(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])'
+_LAST_TWO = rf'(?:{_GROUP}:{_GROUP}|{_OCTET}(?:\.{_OCTET}){{3}})'
+
+
+def _shortened(before: int, behind: str) -> str:
+    return f'(?:(?:{_GROUP}:){{0,{before - 1}}}{_GROUP})?::{behind}' if before else f'::{behind}'
+
+
+_IPV6 = '|'.join(
+    [
+        f'(?:{_GROUP}:){{6}}{_LAST_TWO}',
+        *(_shortened(before, f'(?:{_GROUP}:){{{5 - before}}}{_LAST_TWO}') for before in range(6)),
+        _shortened(6, _GROUP),
+        _shortened(7, ''),
+    ]
+)
 _IP_LITERAL = rf"\[(?:{_IPV6}|v[0-9A-Fa-f]+\.[0-9A-Za-z\-._~!$&'()*+,;=:]+)\]"
-HOST = re.compile(rf'(?:{_IP_LITERAL}|{_REG_NAME})(?::[0-9]*)?')
+
+# RFC 9110 7.2, RFC 3986 3.2.2 and 3.2.3: Host = uri-host [ ":" port ].  All of it may be empty, for a target without an
+# authority (RFC 9112 3.2); but a port without a host is none of HTTP's (RFC 9110 4.2.1), and no port is above 65535.
+_REG_NAME = r"(?:[0-9A-Za-z\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+"
+_PORT = '0*(?:6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[0-5]?[0-9]{1,4})?'
+HOST = re.compile(rf'(?:(?:{_IP_LITERAL}|{_REG_NAME})(?::{_PORT})?)?')
 
 # RFC 9112 3.2.2: absolute-form, of the schemes that a request to an origin server can have.  A host is needed: one
 # without, as in "http://:80/", must be rejected (RFC 9110 4.2.1).
 ABSOLUTE_FORM = re.compile(r'[Hh][Tt][Tt][Pp][Ss]?://([^/?:][^/?]*)((?:/[^?]*)?)(?:\?(.*))?')
 
 # RFC 9110 8.6: Content-Length = 1*DIGIT.  Eighteen digits are an exabyte: more is nonsense, not a length.
-CONTENT_LENGTH = re.compile(r'[0-9]{1,18}')
+CONTENT_LENGTH = re.compile(r'0*[0-9]{1,18}')
+
+# RFC 9112 7: transfer-coding = token *( OWS ";" OWS transfer-parameter ).  Only chunked is implemented, which has no
+# parameters, so that theirs aren't looked at.
+CODING = re.compile(rf'{_TOKEN}(?:[ \t]*;[ \t -~]*)?')
 
 # With match.  RFC 9112 7.1: chunk-size [ chunk-ext ] CRLF; extensions are skipped, whatever they say, but have to be
 # some: names, each with a token or a quoted string or nothing (7.1.1).  The possessive quantifiers keep time linear.
-_QUOTED = r'"(?:[\t !#-\[\]-~\x80-\xff]++|\\[\t -~\x80-\xff])*+"'  # RFC 9110 5.6.4
+# Only single characters have them: before Python 3.11.5, a possessive group that fails leaves its position wrong.
+_TEXT = r'[\t !#-\[\]-~\x80-\xff]*+'
+_QUOTED = rf'"{_TEXT}(?:\\[\t -~\x80-\xff]{_TEXT})*"'  # RFC 9110 5.6.4
 _EXTENSION = rf'[ \t]*+;[ \t]*+{_TOKEN}+(?:[ \t]*+=[ \t]*+(?:{_TOKEN}+|{_QUOTED}))?'
-CHUNK_LINE = re.compile(rf'([0-9A-Fa-f]{{1,16}})((?:{_EXTENSION})++)?\r\n'.encode('latin-1'))
+CHUNK_LINE = re.compile(rf'([0-9A-Fa-f]{{1,16}})((?:{_EXTENSION})+)?\r\n'.encode('latin-1'))
 
-# PEP 3333: the status is three digits, a blank and a reason, without controls.  A 1xx is not a final response.
-STATUS = re.compile(r'[2-9][0-9][0-9] [ -~\x80-\xff]*')
+# PEP 3333: the status is three digits, one blank and a reason, with no blanks around and no controls.  The reason may
+# be empty (RFC 9112 4).  A 1xx is not a final response.
+STATUS = re.compile(r'[2-9][0-9][0-9] (?:(?! )[ -~\x80-\xff]+(?<! ))?')
 
-# What an application may put into a field value; the same rule as for clients, on str.
-FIELD_TEXT = re.compile(_VALUE)
+# PEP 3333: what an application may put into a field value; "any control characters" are forbidden, HTAB too.
+FIELD_TEXT = re.compile(r'[ -~\x80-\xff]*')
 
 # With sub.
 PERCENT_ENCODED = re.compile(rb'%([0-9A-Fa-f]{2})')

@@ -19,6 +19,7 @@ _MEMORY = 2048
 _MEMORABLE = 512
 
 _MAX_METHOD = 64
+_MAX_DIGITS = 18  # of a Content-Length that is shown to applications as it was sent
 _VERSIONS = {b'HTTP/1.1': (1, 'HTTP/1.1'), b'HTTP/1.0': (0, 'HTTP/1.0')}
 
 _UNREPEATABLE = frozenset(('HTTP_HOST', 'CONTENT_LENGTH', 'CONTENT_TYPE'))
@@ -172,8 +173,11 @@ class HeadParser:
         value = raw.strip(b' \t').decode('latin-1')
         if key == 'HTTP_HOST' and not grammar.HOST.fullmatch(value):
             raise ProtocolError('the Host field is malformed')
-        if key == 'CONTENT_LENGTH' and not grammar.CONTENT_LENGTH.fullmatch(value):
-            raise ProtocolError('the Content-Length field is malformed')
+        if key == 'CONTENT_LENGTH':
+            if not grammar.CONTENT_LENGTH.fullmatch(value):
+                raise ProtocolError('the Content-Length field is malformed')
+            if len(value) > _MAX_DIGITS:
+                value = value.lstrip('0') or '0'  # int() refuses thousands of digits, zeros or not
         if len(line) <= _MEMORABLE:
             if len(self._fields) >= _MEMORY:
                 self._fields.clear()
@@ -209,7 +213,11 @@ def _split_target(method: str, target: bytes) -> tuple[str | None, bytes, bytes]
     # RFC 9110 4.2.4: userinfo before the host is treated as an error; HOST has no "@".
     if match is None or not grammar.HOST.fullmatch(match[1]):
         raise ProtocolError('the request target is malformed')
-    return match[1], match[2].encode() or b'/', (match[3] or '').encode()
+    authority, path_text, query_text = match.groups()
+    if not path_text:
+        # RFC 9110 4.2.3: none is "/", but for OPTIONS, where it is what asterisk form says (RFC 9112 3.2.4).
+        path_text = '*' if method == 'OPTIONS' and query_text is None else '/'
+    return authority, path_text.encode(), (query_text or '').encode()
 
 
 def _unquote(path: bytes) -> str:
@@ -248,9 +256,10 @@ def _framing(minor: int, environ: dict[str, Any]) -> tuple[bool, int, bool]:
     expect = environ.get('HTTP_EXPECT')
     if expect is None or minor == 0:  # RFC 9110 10.1.1: from HTTP/1.0 it is ignored
         return persist, length, False
-    if expect.lower() != '100-continue':
+    expectations = set(_tokens(expect)) - {''}  # RFC 9110 5.6.1.2: empty members of a list are ignored
+    if not expectations <= {'100-continue'}:
         raise ProtocolError('only 100-continue can be expected', 417)
-    return persist, length, length != 0
+    return persist, length, length != 0 and bool(expectations)
 
 
 def _check_coding(coding: str, minor: int, content_length: str | None) -> None:
@@ -260,7 +269,12 @@ def _check_coding(coding: str, minor: int, content_length: str | None) -> None:
         # RFC 9112 6.1: both framings in one request is how smuggling starts; we refuse.
         raise ProtocolError('Content-Length and Transfer-Encoding exclude each other')
     codings = _tokens(coding)
-    if codings[-1] != 'chunked' or codings.count('chunked') > 1:
-        raise ProtocolError('chunked must be the last coding, and once')  # RFC 9112 6.3
-    if len(codings) > 1:
-        raise ProtocolError(f'the coding {codings[0]!r} is not implemented', 501)  # RFC 9112 6.1
+    if codings == ['chunked']:
+        return
+    # RFC 9110 5.6.1.2 has empty members ignored.  Here they come from who probes for a reader who does, or doesn't.
+    if not all(grammar.CODING.fullmatch(member) for member in codings):
+        raise ProtocolError('the Transfer-Encoding field is malformed')
+    names = [member.partition(';')[0].rstrip(' \t') for member in codings]
+    if 'chunked' in names and (codings[-1] != 'chunked' or names.count('chunked') > 1):
+        raise ProtocolError('chunked must be the last coding, once, and without parameters')  # RFC 9112 6.3 and 7.1
+    raise ProtocolError(f'the coding {names[0]} is not implemented', 501)  # RFC 9112 6.1

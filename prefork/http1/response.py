@@ -14,6 +14,9 @@ CHUNKED = -1
 UNTIL_CLOSE = -2
 """The length of a body that the end of the connection ends: HTTP/1.0 knows no chunks."""
 
+WITHOUT_CONTENT = frozenset((204, 205, 304))
+"""Statuses of responses that have no content, whatever the application gives (RFC 9110 15.3.5, 15.3.6, 15.4.5)."""
+
 LAST_CHUNK = b'0\r\n\r\n'
 CONTINUE = b'HTTP/1.1 100 Continue\r\n\r\n'
 
@@ -30,6 +33,7 @@ _HOP_BY_HOP = frozenset(
         'proxy-connection',
         'te',
         'trailer',
+        'trailers',  # as RFC 2616 13.5.1 has it, to which PEP 3333 refers
         'transfer-encoding',
         'upgrade',
     )
@@ -40,6 +44,7 @@ _MEANING = {'content-length': _LENGTH, 'date': _DATE, 'server': _SERVER}
 # do make many, the memory is emptied instead of growing.
 _MEMORY = 2048
 _MEMORABLE = 512
+_LENGTH_DIGITS = 18
 _fields: dict[tuple[str, str], tuple[bytes, int]] = {}
 _statuses: dict[str, tuple[bytes, int]] = {}
 
@@ -79,10 +84,11 @@ def encode_head(
             seen |= meaning
             if meaning == _LENGTH:
                 length = int(field[1])
-                if code == 204:  # RFC 9110 8.6: a 204 must not have one
+                if code == 204 or code == 205:  # RFC 9110 8.6: a 204 must not have one; a 205 gets ours
                     continue
         parts.append(encoded)
-    if code in (204, 304) or bodiless:
+    if code in WITHOUT_CONTENT or bodiless:
+        parts.append(_length_without_content(code, length, known_length))
         length = 0
     elif length is None:
         if known_length is not None:
@@ -106,6 +112,15 @@ def encode_head(
     return b''.join(parts), code, length, persist
 
 
+def _length_without_content(code: int, length: int | None, known_length: int | None) -> bytes:
+    """The field that tells a length although no content follows; ``length`` is what the application said."""
+    if code == 205:
+        return b'Content-Length: 0\r\n'  # RFC 9110 15.3.6: it has none, but is framed like any other
+    if code in WITHOUT_CONTENT or length is not None or not known_length:
+        return b''  # an empty body that was made for HEAD says nothing of GET's
+    return b'Content-Length: %d\r\n' % known_length  # RFC 9110 9.3.2: HEAD has the fields that GET would have
+
+
 def encode_chunk(data: bytes) -> bytes:
     """RFC 9112 7.1.  ``data`` isn't empty: an empty chunk would end the body."""
     return b'%x\r\n%b\r\n' % (len(data), data)
@@ -115,7 +130,7 @@ def check_headers(status: object, headers: object) -> None:
     """Refuse at once what PEP 3333 has ``start_response`` refuse, so that the traceback shows who gave it."""
     if not isinstance(status, str):
         raise ApplicationError(f'the status must be a str, not {type(status).__name__}')
-    if not isinstance(headers, list):
+    if type(headers) is not list:  # PEP 3333 wants this very type, as the list is the server's to change
         raise ApplicationError(f'the response headers must be a list, not {type(headers).__name__}')
     if status not in _statuses:
         _status_line(status)
@@ -176,7 +191,7 @@ def _field_line(field: object) -> tuple[bytes, int]:
         raise ApplicationError(f'the value of the response header {name} has characters that no header may have')
     if lower in _HOP_BY_HOP:
         raise ApplicationError(f'{name} is between the server and the client; an application may not set it')
-    if lower == 'content-length' and not grammar.CONTENT_LENGTH.fullmatch(value):
+    if lower == 'content-length' and not (len(value) <= _LENGTH_DIGITS and grammar.CONTENT_LENGTH.fullmatch(value)):
         raise ApplicationError(f'the Content-Length {value!r} is not a whole number')
     known = f'{name}: {value}\r\n'.encode('latin-1'), _MEANING.get(lower, _ORDINARY)
     if len(known[0]) <= _MEMORABLE:

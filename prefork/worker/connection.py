@@ -78,6 +78,7 @@ class Connection:
         'persist',
         'phase',
         'produced',
+        'resets',
         'since',
         'waiter',
     )
@@ -103,6 +104,7 @@ class Connection:
         self.produced = 0  # bytes of its body so far
         self.failed = False  # with a 500 of ours
         self.aborted = False  # in the middle: the end of the connection must not look like the end of the response
+        self.resets = False  # where that would be all that ends the response, so that no other end tells the client
 
     def open(
         self, transport: PlainTransport | TLSTransport, client: tuple[str, int], base: dict[str, Any], phase: Phase
@@ -376,6 +378,8 @@ class Connection:
         head, self.code, _, _ = response.encode_head(
             status, headers, 1, False, False, None, loop.gateway.date(), SERVER
         )
+        if self._head.startswith(b'HEAD '):
+            body = b''  # RFC 9110 9.3.2: whatever else is wrong with the request
         self.persist = False
         self._started = loop.now
         self.produced = len(body)
@@ -535,8 +539,8 @@ class Connection:
     def _hang_up(self) -> None:
         """Close after a response, so that the client gets all of it: closing with unread bytes would reset it."""
         if self.aborted:
-            if not self.minor:
-                self._transport.reset_when_closed()  # to HTTP/1.0, any other end looks like that of the response
+            if self.resets:
+                self._transport.reset_when_closed()
             self.close()
             return
         try:

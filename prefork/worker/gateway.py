@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     WSGIApplication: TypeAlias = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 SERVER = b'Server: prefork\r\n'
+_BUFFERED = (io.BufferedReader, io.BufferedRandom)
 _DAYS = ('Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun')
 _MONTHS = ('Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec')
 
@@ -110,6 +111,7 @@ class Gateway:
             exchange.refuse(error)
         except BaseException:
             exchange.fail()
+        exchange.over = True
         try:
             close = getattr(result, 'close', None)
             if close is not None:
@@ -147,9 +149,13 @@ def _date_field(now: float) -> bytes:
 
 
 class Exchange:
-    """One request's ``start_response``, and what was sent of its response so far."""
+    """One request's ``start_response``, and what was sent of its response so far.
 
-    __slots__ = ('_connection', '_gateway', '_headers', '_remaining', '_started', '_status')
+    ``over`` is set when the response has ended: from then on the connection is another request's, and who has kept
+    ``write`` must not get at it.
+    """
+
+    __slots__ = ('_connection', '_gateway', '_headers', '_remaining', '_started', '_status', 'over')
 
     def __init__(self, gateway: Gateway, connection: Connection) -> None:
         self._gateway = gateway
@@ -158,6 +164,7 @@ class Exchange:
         self._headers: Headers = []
         self._started = False  # the head is out; _remaining says how the body is framed
         self._remaining = 0
+        self.over = False
 
     def start_response(self, status: str, headers: Headers, exc_info: ExcInfo | None = None) -> Callable[[bytes], None]:
         """PEP 3333's; the head waits for the first block that isn't empty."""
@@ -176,17 +183,20 @@ class Exchange:
 
     def write(self, data: bytes) -> None:
         """PEP 3333's: send a block of the body now; it returns when the client has read most of what came before."""
+        if self.over:
+            raise ApplicationError('write() came after the end of the response')
         if type(data) is not bytes:
-            raise ApplicationError(f'a block of the body must be bytes, not {type(data).__name__}')
+            raise _not_bytes(data)
         if data and not self._send(data, None) and self._may_have_body():
             # PEP 3333, "Handling the Content-Length Header": an error for who writes past that point.
             raise ApplicationError('write() went past the Content-Length')
 
     def send_whole(self, blocks: list[bytes] | tuple[bytes, ...]) -> None:
         """A body of which all is there: it is counted, goes out at once, and costs no thread."""
+        for block in blocks:
+            if type(block) is not bytes:
+                raise _not_bytes(block)
         body = blocks[0] if len(blocks) == 1 else b''.join(blocks)
-        if type(body) is not bytes:
-            raise ApplicationError(f'a block of the body must be bytes, not {type(body).__name__}')
         if self._started:  # write() was used
             if body:
                 self._send(body, None)
@@ -210,7 +220,7 @@ class Exchange:
             single = False
         for block in blocks:
             if type(block) is not bytes:
-                raise ApplicationError(f'a block of the body must be bytes, not {type(block).__name__}')
+                raise _not_bytes(block)
             if block and not self._send(block, len(block) if single else None):
                 break  # an iterable without an end, such as a stream of events, would keep its thread for ever
         self._end()
@@ -253,7 +263,8 @@ class Exchange:
         connection.failed = True
         if self._started:
             connection.persist = False
-            connection.aborted = True
+            connection.aborted = self._remaining != 0  # else nothing is missing
+            connection.resets = self._remaining == response.UNTIL_CLOSE
             return
         self._status = f'{code} {response.REASONS[code]}'
         body, self._headers = response.error_page(self._status, reason)
@@ -300,7 +311,7 @@ class Exchange:
 
     def _may_have_body(self) -> bool:
         connection = self._connection
-        return not connection.bodiless and connection.code not in (204, 304)
+        return not connection.bodiless and connection.code not in response.WITHOUT_CONTENT
 
     def _counted(self, block: bytes) -> bytes:
         """As much of ``block`` as the Content-Length has room for."""
@@ -333,6 +344,10 @@ class Exchange:
         connection.aborted = True
 
 
+def _not_bytes(block: object) -> ApplicationError:
+    return ApplicationError(f'a block of the body must be bytes, not {type(block).__name__}')
+
+
 class FileWrapper:
     """PEP 3333's ``wsgi.file_wrapper``: an iterable over a file that the server may send without reading it."""
 
@@ -350,12 +365,16 @@ class FileWrapper:
 
     def region(self) -> tuple[int, int, int] | None:
         """A descriptor of our own, the offset and the bytes from there to the end; None where it isn't a plain file."""
+        file = self._file
+        # Others may have the descriptor of a file whose bytes aren't those that they read: gzip.GzipFile, a text file.
+        if not isinstance(file.raw if isinstance(file, _BUFFERED) else file, io.FileIO):
+            return None
         try:
-            descriptor = self._file.fileno()
-            offset = self._file.tell()
+            descriptor = file.fileno()
+            offset = file.tell()
             status = os.fstat(descriptor)
-        except (AttributeError, OSError, ValueError, io.UnsupportedOperation):
+            if not stat.S_ISREG(status.st_mode):
+                return None
+            return os.dup(descriptor), offset, max(status.st_size - offset, 0)
+        except (OSError, ValueError):  # closed, or a pipe, or there is no descriptor left
             return None
-        if not stat.S_ISREG(status.st_mode) or not isinstance(offset, int):
-            return None
-        return os.dup(descriptor), offset, max(status.st_size - offset, 0)

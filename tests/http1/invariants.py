@@ -141,7 +141,7 @@ OURS = {b'date', b'server', b'connection', b'content-length', b'transfer-encodin
 def _check_fields(answer: Answer, received: Iterable[tuple[bytes, bytes]], code: int) -> None:
     """The client has the application's fields, in its order, and none that isn't its or ours."""
     expected = [(name.encode(), value.strip(' \t').encode('latin-1')) for name, value in answer.headers]
-    if code == 204:  # RFC 9110 8.6
+    if code in (204, 205):  # RFC 9110 8.6, 15.3.6
         expected = [(name, value) for name, value in expected if name.lower() != b'content-length']
     said = {name.lower() for name, _ in expected}
     theirs = [(name, value.strip(b' \t')) for name, value in received]

@@ -255,6 +255,11 @@ def no_content_with_a_body(environ: Environ, start_response: StartResponse) -> I
     return [b'must not be sent']
 
 
+def reset_content(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    start_response('205 Reset Content', [('Content-Length', '16')])
+    return [b'must not be sent']
+
+
 def not_modified(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     start_response('304 Not Modified', [('ETag', '"x"'), ('Content-Length', '7')])
     return [b'must not be sent']
@@ -277,10 +282,13 @@ LENGTH, CODING = 'content-length', 'transfer-encoding'
         pytest.param(empty, 'GET', 200, {LENGTH: '0'}, b'', id='nothing'),
         pytest.param(empty_generator, 'GET', 200, {LENGTH: '0'}, b'', id='a generator of nothing'),
         pytest.param(generated, 'HEAD', 200, {}, b'', id='HEAD, a generator'),
-        pytest.param(listed, 'HEAD', 200, {}, b'', id='HEAD, a list'),
+        pytest.param(listed, 'HEAD', 200, {LENGTH: '7'}, b'', id='HEAD, a list: the length that GET has'),
+        pytest.param(empty, 'HEAD', 200, {}, b'', id='HEAD, nothing: GET may have more'),
         pytest.param(counted, 'HEAD', 200, {LENGTH: '7'}, b'', id='HEAD, a length'),
         pytest.param(no_content, 'GET', 204, {}, b'', id='204: no length'),
         pytest.param(no_content_with_a_body, 'GET', 204, {}, b'', id='204: no body'),
+        pytest.param(reset_content, 'GET', 205, {LENGTH: '0'}, b'', id='205: nothing, and it says so'),
+        pytest.param(reset_content, 'HEAD', 205, {LENGTH: '0'}, b'', id='HEAD, 205'),
         pytest.param(not_modified, 'GET', 304, {LENGTH: '7'}, b'', id="304: the length of what isn't sent"),
         pytest.param(not_modified_generated, 'GET', 304, {}, b'', id='304: a generator'),
     ],

@@ -83,6 +83,24 @@ def environ_of(serve: Serve, data: bytes, **options: Any) -> Environ:
         pytest.param(request('GET', '/', 'X-Y: caf\xe9'), {'HTTP_X_Y': 'caf\xe9'}, id='a field, in latin-1'),
         pytest.param(request('GET', '/', 'X: 1', 'x: 2'), {'HTTP_X': '1, 2'}, id='a field twice'),
         pytest.param(request('GET', '/', 'X_Y: 1'), {'HTTP_X_Y': None}, id='a field that would pass for another'),
+        pytest.param(request('GET', '/', 'Cookie: a=1', 'Cookie: b=2'), {'HTTP_COOKIE': 'a=1; b=2'}, id='two cookies'),
+        pytest.param(
+            request('GET', '//a//b/../%2e%2f%00'),
+            {'SCRIPT_NAME': '', 'PATH_INFO': '//a//b/.././\0', 'REQUEST_URI': '//a//b/../%2e%2f%00'},
+            id='a path is decoded, and nothing else',
+        ),
+        pytest.param(request('GET', '/?'), {'PATH_INFO': '/', 'QUERY_STRING': '', 'REQUEST_URI': '/?'}, id='no query'),
+        pytest.param(
+            request('OPTIONS', '*'), {'PATH_INFO': '*', 'QUERY_STRING': '', 'REQUEST_URI': '*'}, id='asterisk form'
+        ),
+        pytest.param(
+            request('POST', '/', 'Content-Length: 003', body=b'abc'), {'CONTENT_LENGTH': '003'}, id='a length as sent'
+        ),
+        pytest.param(
+            request('GET', '/', 'Content-Type: text/html; charset="\xe9"'),
+            {'CONTENT_TYPE': 'text/html; charset="\xe9"'},
+            id='a type without a body',
+        ),
     ],
 )
 def test_variables_of_the_request(serve: Serve, data: bytes, expected: Environ) -> None:
@@ -108,6 +126,60 @@ def test_variables_of_the_server(serve: Serve) -> None:
     assert environ['wsgi.input_terminated'] is True
     assert environ['wsgi.file_wrapper'] is FileWrapper
     assert environ['wsgi.errors'] is sys.stderr
+
+
+REQUIRED = {
+    'REQUEST_METHOD',
+    'SCRIPT_NAME',
+    'PATH_INFO',
+    'QUERY_STRING',
+    'SERVER_NAME',
+    'SERVER_PORT',
+    'SERVER_PROTOCOL',
+    'wsgi.version',
+    'wsgi.url_scheme',
+    'wsgi.input',
+    'wsgi.errors',
+    'wsgi.multithread',
+    'wsgi.multiprocess',
+    'wsgi.run_once',
+}
+"""PEP 3333, "environ Variables"; QUERY_STRING may be missing there."""
+
+
+def test_the_environ_is_what_pep_3333_says(serve: Serve) -> None:
+    types: list[type] = []
+
+    class Look(Capture):
+        def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+            types.append(type(environ))
+            return super().__call__(environ, start_response)
+
+    capture = Look()
+    serve(capture).connect().send(request('POST', '/a?b', 'X: y', 'Content-Length: 1', 'Content-Type: a/b', body=b'x'))
+    environ = capture.next()
+    assert types == [dict], 'no subclass, and nothing that only behaves like one'
+    assert set(environ) >= REQUIRED
+    assert {type(key) for key in environ} == {str}
+    variables = {key: value for key, value in environ.items() if '.' not in key}
+    assert {type(value) for value in variables.values()} == {str}, 'native strings, and nothing that looks like one'
+    for value in variables.values():
+        value.encode('latin-1')
+    assert type(environ['wsgi.version']) is tuple
+    assert {type(environ[f'wsgi.{key}']) for key in ('multithread', 'multiprocess', 'run_once')} == {bool}
+
+
+def test_the_error_stream(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        errors = environ['wsgi.errors']
+        errors.write('one\n')
+        errors.writelines(['two\n', 'caf\xe9\n'])
+        errors.flush()
+        start_response('200 OK', [])
+        return []
+
+    assert serve(app).connect().get().status == 200
+    assert capsys.readouterr().err == 'one\ntwo\ncaf\xe9\n'
 
 
 def test_one_thread_is_not_multithreaded(serve: Serve) -> None:
