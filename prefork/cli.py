@@ -224,7 +224,8 @@ def check(command: Command) -> int:
     deployment = load(command)
     for notice in deployment.notices:
         print(notice, file=sys.stderr)
-    Site(deployment)
+    for warning in Site(deployment).warnings:
+        print(warning, file=sys.stderr)
 
     def load_all(server: str, settings: Settings) -> None:
         deployment.load_app(server)

@@ -228,6 +228,30 @@ def _parse_networks(text: str) -> tuple[str, ...]:
     return tuple(networks)
 
 
+# RFC 6066 3: a server_name is a host name in ASCII, with A-labels, and never an address.
+_LABEL = '[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?'
+_SERVER_NAME = re.compile(rf'(?:\*\.)?(?:{_LABEL}\.)*(?![0-9]+\Z){_LABEL}')
+
+
+def _parse_sni(text: str) -> tuple[tuple[str, str, str], ...]:
+    found: dict[str, tuple[str, str, str]] = {}
+    for line in text.replace(',', '\n').split('\n'):
+        words = line.split()
+        if not words:
+            continue
+        if len(words) != 3:
+            raise ValueError(f'{line.strip()!r} is not NAME CERTIFICATE KEY')
+        name = words[0].lower()
+        if not name.isascii():
+            raise ValueError(f'{words[0]!r} is not ASCII; write each such label as clients send it, xn--…')
+        if not _SERVER_NAME.fullmatch(name) or len(name) > 253:
+            raise ValueError(f'{words[0]!r} is not the name of a host, nor one with *. before it')
+        if name in found:
+            raise ValueError(f'{words[0]} is there twice')
+        found[name] = name, words[1], words[2]
+    return tuple(found.values())
+
+
 BOOLEAN = Kind('true|false', _parse_boolean, lambda value: 'true' if value else 'false')
 SIZE = Kind('SIZE', _parse_size, _show_size)
 TEXT = Kind('TEXT', str)
@@ -237,6 +261,7 @@ MODE = Kind('MODE', _parse_mode, lambda value: f'{value:04o}')
 WORKERS = Kind('N|auto', _parse_workers)
 OBJECT = Kind('MODULE:FUNCTION', _parse_object)
 NETWORKS = Kind('NETWORK', _parse_networks, ' '.join)
+SERVER_NAMES = Kind('NAMES', _parse_sni, lambda value: ', '.join(map(' '.join, value)))
 LOG_FORMAT = Kind('FORMAT', _parse_log_format)
 
 
@@ -353,6 +378,9 @@ class Settings:
         choice('TLSv1.2', 'TLSv1.3'), 'TLSv1.2', 'The oldest version of TLS that is spoken.'
     )
     ssl_ciphers: str = option(TEXT, '', "Ciphers for TLS 1.2, in OpenSSL's notation.")
+    ssl_sni: tuple[tuple[str, str, str], ...] = option(
+        SERVER_NAMES, '', 'Certificates for other names: lines, or items with commas between, of NAME CERTIFICATE KEY.'
+    )
     ssl_handshake_timeout: float = option(seconds(0.1), '10', 'The time that a client has for the TLS handshake.')
 
     # proxies

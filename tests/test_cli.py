@@ -512,6 +512,12 @@ FAILING = {
         ['app.ini'],
         'ssl_cert_file, ssl_key_file: plain.py, plain.py: ',
     ),
+    'certificates of names alone': (
+        SERVER + 'ssl_sni =\n  a.example plain.py plain.py\n' + APP,
+        ['app.ini'],
+        'ssl_cert_file: TLS needs both ssl_cert_file and ssl_key_file',
+    ),
+    'certificate of a name in a flag': (APP, ['--ssl-sni', 'a.example x y, b.example', 'app.ini'], "'b.example' is"),
     'logging of an unknown class': (
         LOGGING.replace('FileHandler', 'Nothing'),
         ['app.ini', 'name=x'],

@@ -93,9 +93,10 @@ class _Worker:
         self._row = row
         self._part = part
         self._signals = Signals((signal.SIGTERM,))
-        if part.context is not None:
+        if part.contexts is not None:
+            context = part.contexts.open()
             for listener in part.listeners:
-                wrap(listener, part.context)
+                wrap(listener, context)
         log = None if part.access_log is None else AccessLog(part.access_log, part.settings.access_log_format)
         # Debuggers that keep what they saw in memory want to know that the next request comes to the same process.
         shared = part.settings.workers > 1

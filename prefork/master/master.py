@@ -108,6 +108,8 @@ class Master:
     def _start(self, site: Site) -> None:
         for notice in site.deployment.notices:
             logger.info('%s', notice)
+        for warning in site.warnings:
+            logger.warning('%s', warning)
         plan = site.plan(forks_from_molds=self._subreaper)
         self._obey(self._supervisor.reload(self._clock(), plan))
 

@@ -12,13 +12,14 @@ from prefork.master.orders import Preload
 from prefork.net.listener import Listener, open_listener
 from prefork.scoreboard import ROWS
 from prefork.worker.pool import allow_descriptors
+from prefork.worker.spool import why_not
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Iterable, Iterator
     from wsgiref.types import WSGIApplication
 
+    from prefork.net.tls import Contexts
     from prefork.settings import Address, Settings
 
     ListenerKey = tuple[Address, str, int]
@@ -52,13 +53,14 @@ class Deployment:
 class Part:
     """One server's share of a site."""
 
-    __slots__ = ('access_log', 'context', 'index', 'listeners', 'settings')
+    __slots__ = ('access_log', 'contexts', 'index', 'listeners', 'settings')
 
-    def __init__(self, index: int, settings: Settings, context: ssl.SSLContext | None) -> None:
+    def __init__(self, index: int, settings: Settings, contexts: Contexts | None) -> None:
         self.index = index
         """Its place in the configuration, which is how the scoreboard names it."""
         self.settings = settings
-        self.context = context
+        self.contexts = contexts
+        """TLS, where it is spoken."""
         self.listeners: list[Listener] = []
         self.access_log: int | None = None
         """A descriptor, or None."""
@@ -76,13 +78,15 @@ class Site:
     leaves nothing behind.  Then :meth:`Sockets.open` gives it its listeners, and :meth:`open_logs` its logs.
     """
 
-    __slots__ = ('deployment', 'parts')
+    __slots__ = ('deployment', 'parts', 'warnings')
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
         _check(deployment.servers)
+        self.warnings = tuple(_warnings(deployment.servers))
+        """Sentences for the operator about what will not work, though the rest will."""
         self.parts = {
-            name: Part(index, settings, _tls_context(settings))
+            name: Part(index, settings, _contexts(settings))
             for index, (name, settings) in enumerate(deployment.servers.items())
         }
 
@@ -92,6 +96,12 @@ class Site:
         preload = Preload(settings.preload) if forks_from_molds else Preload.NO_MOLD
         workers = {name: part.settings.workers for name, part in self.parts.items()}
         return Plan(workers, settings.load_timeout, settings.graceful_timeout, preload)
+
+    def keep_sessions(self, earlier: Site) -> None:
+        """Let the TLS sessions go on that clients of ``earlier`` have with a server of the same name."""
+        for name, part in self.parts.items():
+            if part.contexts and name in earlier.parts and (contexts := earlier.parts[name].contexts):
+                part.contexts.keep_sessions(contexts)
 
     def open_logs(self) -> None:
         """Open the access logs.  Raises ConfigError."""
@@ -142,12 +152,21 @@ def _check(servers: dict[str, Settings]) -> None:
         raise ConfigError(*complaints)
 
 
-def _tls_context(settings: Settings) -> ssl.SSLContext | None:
-    if not (settings.ssl_cert_file or settings.ssl_key_file or settings.ssl_ca_file):
+def _warnings(servers: dict[str, Settings]) -> Iterator[str]:
+    for name, settings in servers.items():
+        if reason := why_not(settings.spool_dir):
+            yield (
+                f'[server:{name}] spool_dir: {settings.spool_dir}: {reason};'
+                f' bodies of more than body_buffer = {settings.body_buffer} bytes cannot be kept'
+            )
+
+
+def _contexts(settings: Settings) -> Contexts | None:
+    if not (settings.ssl_cert_file or settings.ssl_key_file or settings.ssl_ca_file or settings.ssl_sni):
         return None
     from prefork.net import tls  # not without TLS: ssl is the largest import there is
 
-    return tls.make_context(settings)
+    return tls.Contexts(settings)
 
 
 class Sockets:

@@ -41,6 +41,10 @@ class Sites:
             site.close_logs()
             self._close_unused()
             raise
+        # What serves is left as it is, certificates too: a generation that comes to nothing has changed nothing, and
+        # its predecessor's workers start with what they started with before.
+        for earlier in self._by_generation.values():
+            site.keep_sessions(earlier)
         self._arriving = site
         for listener in new:
             logger.info('listening on %s', listener)

@@ -13,6 +13,7 @@ from prefork.errors import ClientGone, ProtocolError
 from prefork.http1 import grammar, response
 from prefork.http1.body import ChunkedBody, CountedBody
 from prefork.http1.head import CHUNKED, END
+from prefork.net.transport import InClear
 from prefork.worker.gateway import SERVER
 from prefork.worker.outbox import HIGH_WATER, Outbox
 from prefork.worker.phase import Phase
@@ -147,6 +148,7 @@ class Connection:
                 self.close()
                 return
             if not data:
+                self._transport.answer_end()
                 self.close()  # RFC 9112 8: what was cut is never executed
             elif self._body is not None:
                 if self._feed_body(data) and self._run():
@@ -166,15 +168,22 @@ class Connection:
         elif phase is RUNNING:
             self._watch(0)  # it has more to say, or has gone; we look when this request is answered
         elif phase is LINGERING:
-            self._on_late_bytes()
+            if mask & EVENT_WRITE:
+                self._hang_up()
+            else:
+                self._on_late_bytes()
         elif phase is HANDSHAKE:
             self._on_handshake()
 
     def _on_handshake(self) -> None:
         try:
             self._transport.handshake()
+            self.base.update(self._transport.variables())
         except BlockingIOError:
             self._watch(EVENT_WRITE if self._transport.wants_write else EVENT_READ)
+            return
+        except InClear as error:
+            self._answer_in_clear(error.transport)
             return
         except OSError:
             self._loop.count_error()
@@ -184,6 +193,14 @@ class Connection:
         self.deadline = self._loop.now + self._loop.settings.header_timeout
         self._watch(EVENT_READ)
         self.on_event(EVENT_READ)  # OpenSSL may have taken the request in with the end of the handshake
+
+    def _answer_in_clear(self, transport: PlainTransport) -> None:
+        """Who speaks HTTP where TLS is spoken wouldn't understand an alert."""
+        self._watch(0)  # of the transport there was
+        self._transport = transport
+        self._recv = transport.recv
+        self.out.open(transport)
+        self.refuse(ProtocolError('this port speaks TLS: use https:// instead of http://'))
 
     def _on_late_bytes(self) -> None:
         try:
@@ -502,11 +519,11 @@ class Connection:
         """Close, whatever the loop waits for; a response that wasn't read to its end is still counted and logged."""
         if self.phase is SENDING:
             self._finish_request()
-        elif self.phase is IDLE:
+        elif self.phase is IDLE or self.phase is RECEIVING:
             try:
                 self._transport.finish()  # RFC 8446 6.1: close_notify comes before the end
             except OSError:
-                pass  # the client was faster
+                pass  # the client was faster, or doesn't read
         self.close()
 
     def give_up(self) -> None:
@@ -543,8 +560,11 @@ class Connection:
                 self._transport.reset_when_closed()
             self.close()
             return
+        interest, time = EVENT_READ, LINGER
         try:
             self._transport.finish()
+        except BlockingIOError:
+            interest, time = EVENT_WRITE, LONGEST_LINGER  # the kernel has no room for a close_notify behind all that
         except OSError:
             self.close()
             return
@@ -553,9 +573,9 @@ class Connection:
         self._received = 0
         self.phase = LINGERING
         self.since = self._loop.now
-        self.deadline = self._loop.now + LINGER
+        self.deadline = self._loop.now + time
         self._loop.look_at(self.deadline)
-        self._watch(EVENT_READ)
+        self._watch(interest)
 
     def close(self) -> None:
         """Give up the client and the slot."""

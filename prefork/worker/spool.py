@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 
@@ -22,7 +23,7 @@ def open_temporary(directory: str) -> int:
         except IsADirectoryError:
             pass  # what a kernel or file system without O_TMPFILE says
         except OSError as error:
-            if error.errno != 95:  # EOPNOTSUPP
+            if error.errno != errno.EOPNOTSUPP:
                 raise
     path = os.path.join(directory, f'prefork-{os.urandom(8).hex()}')
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -30,10 +31,22 @@ def open_temporary(directory: str) -> int:
     return descriptor
 
 
+def why_not(directory: str) -> str:
+    """Why no file can be made in ``directory``, in the system's words; '' where it can, or isn't to be."""
+    if directory == NO_DIRECTORY:
+        return ''
+    try:
+        os.close(open_temporary(directory))
+    except OSError as error:
+        return error.strerror or str(error)
+    return ''
+
+
 class Spool:
     """Collects a body of unknown size: ``limit`` bytes in memory, more in a file in ``directory``.
 
-    Where the directory is ``none``, more is refused with 413; where the disk is full, with 507.
+    Where the directory is ``none``, more is refused with 413; where the disk is full, with 507, and the cause is the
+    system's error, which is the operator's to know.
     """
 
     __slots__ = ('_directory', '_file', '_limit', 'size')
@@ -51,7 +64,7 @@ class Spool:
         try:
             self._file.write(data)
         except OSError as error:
-            raise ProtocolError(f'the body cannot be kept: {error.strerror}', 507) from error
+            raise ProtocolError('the body cannot be kept', 507) from error
         self.size = size
 
     def take(self) -> BinaryIO:
@@ -59,7 +72,7 @@ class Spool:
         try:
             self._file.seek(0)  # writes what is still buffered
         except OSError as error:
-            raise ProtocolError(f'the body cannot be kept: {error.strerror}', 507) from error
+            raise ProtocolError('the body cannot be kept', 507) from error
         return self._file
 
     def close(self) -> None:
@@ -78,4 +91,4 @@ class Spool:
             memory.seek(0)
             file.write(memory.read())
         except OSError as error:
-            raise ProtocolError(f'the body cannot be kept: {error.strerror}', 507) from error
+            raise ProtocolError('the body cannot be kept', 507) from error

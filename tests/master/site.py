@@ -7,6 +7,7 @@ import http.client
 import os
 import re
 import signal
+import ssl
 import sys
 import threading
 from pathlib import Path
@@ -151,8 +152,9 @@ class Waiting:
 class Load:
     """Clients that ask without a pause, some on a new connection each time, and count every answer that isn't right."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, context: ssl.SSLContext | None = None) -> None:
         self._server = server
+        self._context = context  # where TLS is to be spoken
         self._end = threading.Event()
         self.answers = 0
         self.failures: list[str] = []
@@ -160,7 +162,12 @@ class Load:
         self._threads = [threading.Thread(target=self._ask, args=(keep,)) for keep in (False, False, True, True)]
 
     def _ask(self, keep: bool) -> None:
-        connection = http.client.HTTPConnection('127.0.0.1', self._server.port, timeout=20)
+        host, port = '127.0.0.1', self._server.port
+        connection = (
+            http.client.HTTPSConnection(host, port, timeout=20, context=self._context)
+            if self._context
+            else http.client.HTTPConnection(host, port, timeout=20)
+        )
         while not self._end.is_set():
             try:
                 connection.request('GET', '/version', headers={} if keep else {'Connection': 'close'})

@@ -70,10 +70,12 @@ class Client:
         self.send(request('GET', path, *fields))
         return self.response()
 
-    def speak_tls(self, context: ssl.SSLContext) -> None:
+    def speak_tls(self, context: ssl.SSLContext, session: ssl.SSLSession | None = None) -> None:
         # An end without close_notify is an error, and not an end like any other.  Older Pythons ask OpenSSL not to say.
         context.options &= ~getattr(ssl, 'OP_IGNORE_UNEXPECTED_EOF', 0)
-        self.sock = context.wrap_socket(self.sock, server_hostname='localhost', suppress_ragged_eofs=False)
+        self.sock = context.wrap_socket(
+            self.sock, server_hostname='localhost', suppress_ragged_eofs=False, session=session
+        )
 
     def half_close(self) -> None:
         """Say that no more will be sent."""
