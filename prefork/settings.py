@@ -186,6 +186,15 @@ def _parse_object(text: str) -> str:
     return text
 
 
+_READY_URL = re.compile(r'([\w.:\[\]-]*[\w\]])?/[!"$-~]*', re.ASCII)  # a fragment is never sent
+
+
+def _parse_ready_url(text: str) -> str:
+    if text and not _READY_URL.fullmatch(text):
+        raise ValueError(f'{text!r} is neither a path, such as /health, nor HOST/PATH')
+    return text
+
+
 LOG_FIELDS = (
     'client_ip',
     'client_port',
@@ -260,6 +269,7 @@ ADDRESSES = Kind('ADDRESS', _parse_addresses, lambda value: ' '.join(map(str, va
 MODE = Kind('MODE', _parse_mode, lambda value: f'{value:04o}')
 WORKERS = Kind('N|auto', _parse_workers)
 OBJECT = Kind('MODULE:FUNCTION', _parse_object)
+READY_URL = Kind('PATH', _parse_ready_url)
 NETWORKS = Kind('NETWORK', _parse_networks, ' '.join)
 SERVER_NAMES = Kind('NAMES', _parse_sni, lambda value: ', '.join(map(' '.join, value)))
 LOG_FORMAT = Kind('FORMAT', _parse_log_format)
@@ -347,6 +357,9 @@ class Settings:
     )
     load_timeout: float = option(
         seconds(0.1), '60', 'The time that a new generation has to load its application.', MASTER
+    )
+    ready_url: str = option(
+        READY_URL, '', 'What a new generation must answer, with a status of 2xx or 3xx, before it takes over.'
     )
 
     # requests

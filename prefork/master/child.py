@@ -38,8 +38,12 @@ _SAY_TIMEOUT = 5.0
 _OURS = ('prefork.master.', 'prefork.deploy.', 'prefork.configuration', 'prefork.cli', 'importlib', '_frozen_importlib')
 
 
-def run_worker(key: Key, channel: Channel, row: Row, site: Site, apps: Mapping[str, WSGIApplication]) -> int:
+def run_worker(
+    key: Key, channel: Channel, row: Row, site: Site, apps: Mapping[str, WSGIApplication], ready_url: str
+) -> int:
     """Be the worker ``key``: load what ``apps`` doesn't have, serve until told to go; the exit status.
+
+    Where ``ready_url`` isn't '', its application must answer that before anybody else.
 
     Runs in the worker's own process, which has closed by now whatever belongs to other processes.
     """
@@ -60,7 +64,7 @@ def run_worker(key: Key, channel: Channel, row: Row, site: Site, apps: Mapping[s
         return EX_CONFIG
     finally:
         without_alarm()
-    return _Worker(channel, row, part, app).run()
+    return _Worker(channel, row, part, app).run(ready_url)
 
 
 def _fill(row: Row, server: int, generation: int, slot: int) -> None:
@@ -84,11 +88,13 @@ def _post_fork(spec: str) -> None:
 class _Worker:
     """The loop, and those that it listens to besides clients."""
 
-    __slots__ = ('_channel', '_loop', '_part', '_row', '_signals')
+    __slots__ = ('_channel', '_loop', '_part', '_ready', '_row', '_signals', '_status')
 
     def __init__(self, channel: Channel, row: Row, part: Part, app: WSGIApplication) -> None:
         from prefork.worker.loop import Loop
 
+        self._status = EX_OK
+        self._ready = False
         self._channel = channel
         self._row = row
         self._part = part
@@ -104,13 +110,32 @@ class _Worker:
         self._loop.watch(channel, self._on_message)
         self._loop.watch(self._signals, self._on_signal)
 
-    def run(self) -> int:
-        self._row.put('state', scoreboard.READY)
-        self._channel.send('ready')
+    def run(self, ready_url: str) -> int:
+        if ready_url:
+            from prefork.worker.probe import Probe
+
+            self._loop.hold()
+            Probe(self._loop, ready_url, self._on_probed)
+        else:
+            self._say_ready()
         self._loop.run()
         atexit._run_exitfuncs()
         self._channel.finish(_SAY_TIMEOUT)
-        return EX_OK
+        return self._status
+
+    def _say_ready(self) -> None:
+        self._ready = True
+        self._row.put('state', scoreboard.READY)
+        self._channel.send('ready')
+
+    def _on_probed(self, complaint: str) -> None:
+        if complaint:
+            self._channel.send('failed', reason=complaint)
+            self._status = EX_CONFIG
+            self._loop.stop()
+        else:
+            self._loop.release()
+            self._say_ready()
 
     def _on_message(self) -> None:
         messages, ended = self._channel.receive()
@@ -120,7 +145,11 @@ class _Worker:
             self._orphaned()
 
     def _on_signal(self) -> None:
-        if signal.SIGTERM in self._signals.read():
+        if signal.SIGTERM not in self._signals.read():
+            return
+        if not self._ready:
+            self._loop.stop()
+        else:
             self._channel.send('asked')  # the master knows whether all go, as when its whole group got the signal
 
     def _orphaned(self) -> None:

@@ -244,7 +244,8 @@ class Master:
         if mold is None:
             theirs.close()  # it died just now; the end of the channel will say so
         else:
-            mold.channel.send('spawn', [theirs.socket.detach()], key=key, row=row.number)
+            ready_url = self._sites.ready_url(key)
+            mold.channel.send('spawn', [theirs.socket.detach()], key=key, row=row.number, ready_url=ready_url)
 
     def _fork_worker(self, key: Key, row: Row, ours: Channel, theirs: Channel) -> None:
         """Without a mold: where orphans of a mold would go to init rather than to us."""
@@ -264,7 +265,7 @@ class Master:
 
     def _be_worker(self, key: Key, row: Row, ours: Channel, theirs: Channel, site: Site) -> int:
         self._close_in_child(ours, site)
-        return run_worker(key, theirs, row, site, {})
+        return run_worker(key, theirs, row, site, {}, self._sites.ready_url(key))
 
     def _drain(self, order: orders.Drain) -> None:
         _, generation, _ = order.key

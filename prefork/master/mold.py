@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
     from wsgiref.types import WSGIApplication
 
-    from prefork.master.orders import Key
+    from prefork.master.channel import Message
     from prefork.master.site import Site
     from prefork.scoreboard import Scoreboard
 
@@ -90,9 +90,8 @@ class _Mold:
             messages, ended = self._channel.receive()
             while messages:
                 message = messages.pop(0)
-                server, generation, slot = message.body['key']
                 others = [descriptor for later in messages for descriptor in later.descriptors]
-                self._spawn((server, generation, slot), message.body['row'], message.descriptors[0], others)
+                self._spawn(message, others)
             if ended:
                 return EX_OK
 
@@ -100,14 +99,15 @@ class _Mold:
         self._channel.send(kind, **body)
         self._channel.finish(_SAY_TIMEOUT)
 
-    def _spawn(self, key: Key, row: int, descriptor: int, others: list[int]) -> None:
+    def _spawn(self, message: Message, others: list[int]) -> None:
         """Fork the worker, which reports itself on its own channel; ``unspawned`` where that is impossible.
 
         ``others`` are the channels of workers that are still to be forked.
         """
-        worker_channel = Channel(socket.socket(fileno=descriptor))
+        worker_channel = Channel(socket.socket(fileno=message.descriptors[0]))
+        key = message.body['key']
         try:
-            between = fork(lambda: self._fork_worker(key, row, worker_channel, others))
+            between = fork(lambda: self._fork_worker(message.body, worker_channel, others))
         except OSError as error:
             self._say('unspawned', key=key, reason=f'could not be forked: {error.strerror}')
             return
@@ -120,13 +120,15 @@ class _Mold:
         if status:
             self._say('unspawned', key=key, reason='could not be forked')
 
-    def _fork_worker(self, key: Key, row: int, worker_channel: Channel, others: list[int]) -> int:
+    def _fork_worker(self, ordered: dict[str, Any], worker_channel: Channel, others: list[int]) -> int:
         """In the process between mold and worker."""
+        server, generation, slot = ordered['key']
+        row, ready_url = self._board[ordered['row']], ordered['ready_url']
         self._channel.close()
         for descriptor in others:
             os.close(descriptor)
         try:
-            fork(lambda: run_worker(key, worker_channel, self._board[row], self._site, self._apps))
+            fork(lambda: run_worker((server, generation, slot), worker_channel, row, self._site, self._apps, ready_url))
         except OSError:
             return EX_SOFTWARE
         return EX_OK

@@ -11,19 +11,22 @@ from prefork.master.site import Sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from prefork.master.orders import Key
     from prefork.master.site import Site
 
 
 class Sites:
     """The sites of the generation that serves, and of the one that may come to serve."""
 
-    __slots__ = ('_arriving', '_by_generation', '_log', '_shrunk', '_sockets')
+    __slots__ = ('_arriving', '_by_generation', '_log', '_proven', '_shrunk', '_sockets')
 
     def __init__(self) -> None:
         self._sockets = Sockets()
         self._by_generation: dict[int, Site] = {}
         self._arriving: Site | None = None
         """For the generation that the supervisor is to start next."""
+        self._proven = 0
+        """The generation that took over last."""
         self._shrunk: set[int] = set()
         """Generations with a listener that their successor hasn't."""
         self._log: logs.DescriptorHandler | None = None
@@ -68,8 +71,14 @@ class Sites:
             self._arriving = None
         return self._by_generation[generation]
 
+    def ready_url(self, key: Key) -> str:
+        """What the worker has to answer before it serves: '' for nothing, as in a generation that has proved itself."""
+        server, generation, _ = key
+        return '' if generation == self._proven else self.of(generation).parts[server].settings.ready_url
+
     def commit(self, generation: int) -> None:
         """The generation has taken over from all others."""
+        self._proven = generation
         kept = self._by_generation[generation].listeners()
         others = [number for number in self._by_generation if number != generation]
         self._shrunk.update(number for number in others if self._by_generation[number].listeners() - kept)

@@ -26,6 +26,7 @@ from prefork.worker.pool import Pool, allow_descriptors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Sequence
     from typing import Any, TypeAlias
 
@@ -87,7 +88,7 @@ class Loop:
         self._listeners = list(listeners)
         self._bases = {listener: self.gateway.base_environ(listener) for listener in listeners}
         self._listening = False
-        self._accept_after = 0.0  # when to try again after the process ran out of descriptors
+        self._accept_after = 0.0  # when to listen: later after the process ran out of descriptors
         self._ready: Events = deque()  # what select said and nobody has handled yet: it outlives a change of leaders
         self._soon: deque[Callable[[], None]] = deque()
         self._polling = False
@@ -112,6 +113,25 @@ class Loop:
         self._soon.append(function)
         if self._polling:
             self._bell.ring()
+
+    def hold(self) -> None:
+        """Leave the listeners alone until :meth:`release`."""
+        self._accept_after = float('inf')
+
+    def release(self) -> None:
+        """Listen, from the next round on."""
+        self._accept_after = 0.0
+
+    def serve(self, sock: socket.socket) -> None:
+        """Serve a client that is connected already, as if it had come to the first listener from this machine."""
+        listener = self._listeners[0]
+        client = ('', 0) if listener.address.scheme == 'unix' else ('127.0.0.1', 0)
+        base = self.gateway.client_environ(self._bases[listener], *client)
+        if base['SERVER_NAME'] in _WILDCARDS:
+            base['SERVER_NAME'] = 'localhost'
+        sock.setblocking(False)
+        self.pool.take().open(PlainTransport(sock), client, base, Phase.IDLE)
+        self.look_at(self.now + self._shortest_timeout)
 
     def run(self) -> None:
         """Serve until stopped or drained.  A call that is stuck then is left behind with its thread."""
