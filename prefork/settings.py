@@ -35,7 +35,7 @@ class Kind:
 
 class Address:
     """Where to listen: ``scheme`` is tcp (``host``, ``port``), unix (``host`` is the path, or ``@name``) or fd
-    (``port`` is the descriptor's number)."""
+    (``host`` is the name of a socket that was passed, or ``port`` the descriptor's number)."""
 
     __slots__ = ('host', 'port', 'scheme')
 
@@ -60,26 +60,29 @@ class Address:
         if self.scheme == 'unix':
             return f'unix:{self.host}'
         if self.scheme == 'fd':
-            return f'fd:{self.port}'
+            return f'fd:{self.host or self.port}'
         return f'[{self.host}]:{self.port}' if ':' in self.host else f'{self.host}:{self.port}'
 
 
 def parse_address(text: str) -> Address:
-    """One of HOST:PORT, [V6]:PORT, :PORT, unix:PATH, unix:@NAME, fd:N."""
+    """One of HOST:PORT, [V6]:PORT, :PORT, unix:PATH, unix:@NAME, fd:N, fd:NAME."""
     if text.startswith('unix:'):
         path = text[len('unix:') :]
         if not path or path == '@':
             raise ValueError(f'{text!r} names no socket; write unix:/PATH or unix:@NAME')
         return Address('unix', path, 0)
     if text.startswith('fd:'):
-        return Address('fd', '', _whole_number(text[len('fd:') :], 0))
+        name = text[len('fd:') :]
+        if not name or name[0] in '+-':
+            raise ValueError(f'{text!r} is no descriptor; write fd:NUMBER or fd:NAME')
+        return Address('fd', '', _whole_number(name, 0)) if name.isdigit() else Address('fd', name, 0)
     host, colon, port = text.rpartition(':')
     if host.startswith('[') and host.endswith(']'):
         host = host[1:-1]
     elif ':' in host:
         raise ValueError(f'{text!r}: write an IPv6 address as [ADDRESS]:PORT')
     if not colon:
-        raise ValueError(f'{text!r} is not HOST:PORT, [V6]:PORT, :PORT, unix:PATH, unix:@NAME or fd:N')
+        raise ValueError(f'{text!r} is not HOST:PORT, [V6]:PORT, :PORT, unix:PATH, unix:@NAME, fd:N or fd:NAME')
     number = _whole_number(port, 0)
     if number > 65535:
         raise ValueError(f'port {number} is above 65535')
@@ -322,8 +325,11 @@ def option(kind: Kind, default: str, help: str, scope: str = SERVER) -> Any:
 class Settings:
     """The effective options of one ``[server:NAME]``: a frozen value with an attribute for each row of the table.
 
-    ``Settings(values)`` takes parsed values by name; what is missing has its default.
+    ``Settings(values)`` takes parsed values by name; what is missing has its default.  ``given`` are the names that
+    weren't missing.
     """
+
+    given: frozenset[str]
 
     use: str = option(TEXT, 'egg:prefork', 'The server that this section is written for.')
     app: str = option(TEXT, 'main', 'The application of the ini file that this server serves.')
@@ -332,7 +338,7 @@ class Settings:
     bind: tuple[Address, ...] = option(
         ADDRESSES,
         '127.0.0.1:8080',
-        'Where to listen: one or more of HOST:PORT, [V6]:PORT, :PORT, unix:PATH, unix:@NAME, fd:N.',
+        'Where to listen: one or more of HOST:PORT, [V6]:PORT, :PORT, unix:PATH, unix:@NAME, fd:N, fd:NAME.',
     )
     backlog: int = option(integer(1), '1024', 'Connections that the kernel keeps until they are accepted.')
     socket_mode: int = option(MODE, '0660', 'The mode of a unix socket.')
@@ -424,6 +430,7 @@ class Settings:
         unknown = given.keys() - BY_NAME.keys()
         if unknown:
             raise TypeError(f'no such option: {", ".join(sorted(unknown))}')
+        object.__setattr__(self, 'given', frozenset(given))
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f'settings are frozen; {name} can be given when they are made')

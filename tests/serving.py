@@ -98,7 +98,9 @@ class Server:
     :class:`Output`; ``workers`` is the number that was logged with readiness.
     """
 
-    def __init__(self, command: Sequence[StrPath], cwd: StrPath | None, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, command: Sequence[StrPath], cwd: StrPath | None, env: Mapping[str, str], pass_fds: Sequence[int] = ()
+    ) -> None:
         # A session of its own: a signal to its process group reaches workers too, whoever their parent is by then.
         self._process = subprocess.Popen(
             command,
@@ -110,6 +112,7 @@ class Server:
             text=True,
             errors='backslashreplace',
             start_new_session=True,
+            pass_fds=pass_fds,
         )
         assert self._process.stdout is not None
         assert self._process.stderr is not None
@@ -179,14 +182,15 @@ def serve(
     cwd: StrPath | None = None,
     env: Mapping[str, str] | None = None,
     command: Sequence[StrPath] = PREFORK,
+    pass_fds: Sequence[int] = (),
     timeout: float = START_TIMEOUT,
 ) -> Iterator[Server]:
     """``python -m prefork`` with ``argv``, serving when the block begins and gone when it ends.
 
-    ``env`` is added to this process's environment.  Raises AssertionError, with the server's log, where it isn't
-    ready within ``timeout`` seconds.
+    ``env`` is added to this process's environment, and ``pass_fds`` are descriptors that it inherits.  Raises
+    AssertionError, with the server's log, where it isn't ready within ``timeout`` seconds.
     """
-    with start(*argv, cwd=cwd, env=env, command=command) as server:
+    with start(*argv, cwd=cwd, env=env, command=command, pass_fds=pass_fds) as server:
         server.wait_until_ready(timeout)
         yield server
 
@@ -197,9 +201,10 @@ def start(
     cwd: StrPath | None = None,
     env: Mapping[str, str] | None = None,
     command: Sequence[StrPath] = PREFORK,
+    pass_fds: Sequence[int] = (),
 ) -> Iterator[Server]:
     """``serve`` without its wait, for a start that a test wants to watch."""
-    server = Server([*command, *argv], cwd, _environment(env))
+    server = Server([*command, *argv], cwd, _environment(env), pass_fds)
     try:
         yield server
     finally:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from prefork.master.activation import Activation
     from prefork.master.channel import Channel
     from prefork.master.children import Child
     from prefork.master.orders import Key, Order, Preload
@@ -43,6 +44,15 @@ BIND_RETRY = 5.0
 """Seconds for which a taken address is tried again at start: a predecessor's workers may still be closing it."""
 
 _BIND_PAUSE = 0.1
+_FROM_THE_MANAGER = (
+    'LISTEN_FDS',
+    'LISTEN_FDNAMES',
+    'LISTEN_PID',
+    'LISTEN_PIDFDID',
+    'NOTIFY_SOCKET',
+    'WATCHDOG_PID',
+    'WATCHDOG_USEC',
+)
 _ENDS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
 _STEPS = {signal.SIGTTIN: 1, signal.SIGTTOU: -1}
 
@@ -53,11 +63,12 @@ class Master:
     def __init__(self, load: Callable[[], Deployment]) -> None:
         claim_standard_descriptors()  # before the selector below can get one of their numbers
         self._load = load
+        given = _take_from_environment()
         self._supervisor = Supervisor()
         self._clock = time.monotonic
         self._board = Scoreboard()
         self._children = Children(self._board)
-        self._sites = Sites()
+        self._sites = Sites(_activation(given))
         self._signals: Signals
         self._queue: deque[Order] = deque()
         self._status: int | None = None
@@ -324,6 +335,21 @@ _ACTS: dict[type[Order], Callable[[Master, Any], None]] = {
     orders.Log: Master._tell_operator,
     orders.Exit: Master._exit,
 }
+
+
+def _take_from_environment() -> dict[str, str]:
+    """What the service manager tells this process.  The application, and what it runs, must not take it for theirs."""
+    return {name: os.environ.pop(name) for name in _FROM_THE_MANAGER if name in os.environ}
+
+
+def _activation(given: dict[str, str]) -> Activation | None:
+    if 'LISTEN_FDS' not in given:
+        return None
+    from prefork.master.activation import Activation
+
+    activation = Activation(given, os.getpid())
+    activation.hold()
+    return activation
 
 
 def _kill(pid: int, number: int) -> None:

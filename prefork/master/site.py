@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
     from prefork.net.tls import Contexts
+    from prefork.master.activation import Activation
     from prefork.settings import Address, Settings
 
     ListenerKey = tuple[Address, str, int]
@@ -170,17 +171,23 @@ def _contexts(settings: Settings) -> Contexts | None:
 
 
 class Sockets:
-    """The listeners that the master holds, by what was asked for: a reload keeps those that it asks for again."""
+    """The listeners that the master holds, by what was asked for: a reload keeps those that it asks for again.
 
-    __slots__ = ('_open',)
+    ``activation`` has what the service manager passed, if it did.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ('_activation', '_given', '_open')
+
+    def __init__(self, activation: Activation | None = None) -> None:
+        self._activation = activation
         self._open: dict[ListenerKey, Listener] = {}
+        self._given: set[int] = set() if activation is None else set(activation.names)
+        """Descriptors that we were given.  They stay open: what a reload drops, another may want again."""
 
     def open(self, site: Site) -> list[Listener]:
         """Give ``site`` its listeners, and return those that are new.  Raises BindError, having opened none."""
         opened: dict[ListenerKey, Listener] = {}
-        wanted = {name: _keys(name, part.settings.bind) for name, part in site.parts.items()}
+        wanted = {name: _keys(name, addresses) for name, addresses in self._addresses(site).items()}
         try:
             for name, part in site.parts.items():
                 for key in wanted[name]:
@@ -189,6 +196,7 @@ class Sockets:
         except BindError:
             _discard(opened.values())
             raise
+        self._given.update(key[0].port for key in opened if key[0].scheme == 'fd')
         kept = self._open.keys() & {key for keys in wanted.values() for key in keys}
         self._open.update(opened)
         for name, part in site.parts.items():
@@ -196,6 +204,22 @@ class Sockets:
             for key in kept.intersection(wanted[name]):
                 self._open[key].adjust(part.settings)
         return list(opened.values())
+
+    def _addresses(self, site: Site) -> dict[str, tuple[Address, ...]]:
+        servers = site.deployment.servers
+        if self._activation is None:
+            return {name: settings.bind for name, settings in servers.items()}
+        addresses = self._activation.addresses(servers)
+        for notice in self._activation.notices(addresses):
+            logs.logger.warning('%s', notice)
+        return addresses
+
+    def close_given(self) -> None:
+        """In a fork of the master: the listeners that were made of what we were given are all it needs."""
+        for descriptor in self._given:
+            os.close(descriptor)
+        if self._given:
+            logs.claim_standard_descriptors()  # inetd(8) passes a socket as standard input
 
     def keep(self, wanted: set[Listener]) -> None:
         """Close all but the ``wanted`` ones."""

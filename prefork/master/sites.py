@@ -11,6 +11,7 @@ from prefork.master.site import Sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from prefork.master.activation import Activation
     from prefork.master.orders import Key
     from prefork.master.site import Site
 
@@ -20,8 +21,8 @@ class Sites:
 
     __slots__ = ('_arriving', '_by_generation', '_log', '_proven', '_shrunk', '_sockets')
 
-    def __init__(self) -> None:
-        self._sockets = Sockets()
+    def __init__(self, activation: Activation | None = None) -> None:
+        self._sockets = Sockets(activation)
         self._by_generation: dict[int, Site] = {}
         self._arriving: Site | None = None
         """For the generation that the supervisor is to start next."""
@@ -107,6 +108,7 @@ class Sites:
                 site.close_logs()
         for listener in set(self._sockets).difference(mine.listeners()):
             listener.close()
+        self._sockets.close_given()
 
     def _close_unused(self) -> None:
         used = [*self._by_generation.values(), *([self._arriving] if self._arriving is not None else [])]

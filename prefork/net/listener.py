@@ -196,11 +196,18 @@ def _inode(path: str) -> tuple[int, int] | None:
 
 
 def _adopt(address: Address, settings: Settings) -> Listener:
-    sock = socket.socket(fileno=address.port)
+    """A descriptor of our own for a socket that we were given: the given one stays open, for a reload to find."""
+    if address.host:
+        raise OSError(errno.ENOENT, 'no socket was passed by name; LISTEN_FDS is not set')
+    sock = socket.socket(fileno=os.dup(address.port))
     try:
+        if sock.family not in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
+            raise OSError(errno.EAFNOSUPPORT, 'it is neither a TCP socket nor a unix socket')
         if sock.type != socket.SOCK_STREAM:
             raise OSError(errno.EPROTOTYPE, 'it is not a stream socket')
-        sock.set_inheritable(False)
+        if _is_connected(sock):
+            raise OSError(errno.EISCONN, 'it is a connection already; a socket unit needs Accept=no')
+        os.set_inheritable(address.port, False)
         sock.setblocking(False)
         _set_options(sock, settings)
         # Whoever listens already chose the backlog, and may not allow us to change it.
@@ -208,8 +215,16 @@ def _adopt(address: Address, settings: Settings) -> Listener:
             sock.listen(settings.backlog)
         return Listener(sock, _bound_address(sock), settings, adopted=True)
     except BaseException:
-        sock.detach()  # what we can't use isn't ours to close
+        sock.close()
         raise
+
+
+def _is_connected(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
 
 
 def _bound_address(sock: socket.socket) -> Address:

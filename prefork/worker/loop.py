@@ -295,7 +295,8 @@ class Loop:
 
     def _accept_backlog(self) -> None:
         for listener in self._listeners:
-            while self._accept(listener):
+            # What we were given may be open elsewhere: its backlog is for whoever accepts from it next.
+            while not listener.adopted and self._accept(listener):
                 pass
 
     def _accept(self, listener: Listener) -> bool:

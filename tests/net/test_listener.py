@@ -7,7 +7,7 @@ import errno
 import os
 import socket
 import stat
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 
@@ -117,18 +117,27 @@ UNUSABLE = {
     'a descriptor that is not open': ('fd:987', 'Bad file descriptor'),
     'a descriptor that is no socket': ('fd:FILE', 'Socket operation on non-socket'),
     'a datagram socket': ('fd:DATAGRAM', 'not a stream socket'),
+    'a connection': ('fd:CONNECTION', 'a connection already'),
+    'a socket of another kind': ('fd:NETLINK', 'neither a TCP socket nor a unix socket'),
 }
 
 
 @pytest.mark.parametrize(('address', 'message'), UNUSABLE.values(), ids=UNUSABLE)
 def test_what_cannot_be_had_is_named(address: str, message: str, tmp_path: Path) -> None:
-    with (tmp_path / 'file').open('w') as file, socket.socket(type=socket.SOCK_DGRAM) as datagram:
-        address = address.replace('FILE', str(file.fileno())).replace('DATAGRAM', str(datagram.fileno()))
+    with contextlib.ExitStack() as stack:
+        given: dict[str, socket.socket | IO[str]] = {
+            'FILE': stack.enter_context((tmp_path / 'file').open('w')),
+            'DATAGRAM': stack.enter_context(socket.socket(type=socket.SOCK_DGRAM)),
+            'NETLINK': stack.enter_context(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)),
+        }
+        given['CONNECTION'], _ = map(stack.enter_context, socket.socketpair())
+        for word, file in given.items():
+            address = address.replace(word, str(file.fileno()))
         with pytest.raises(BindError, match=message) as caught:
             open_listener(parse_address(address), Settings())
         assert caught.value.exit_status == EX_UNAVAILABLE
-        os.fstat(file.fileno())  # what couldn't be used isn't closed
-        os.fstat(datagram.fileno())
+        for file in given.values():
+            os.fstat(file.fileno())  # what couldn't be used isn't closed
 
 
 def test_what_is_not_permitted_has_a_status_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
