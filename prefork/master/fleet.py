@@ -40,6 +40,9 @@ class Fleet:
     def processes(self) -> list[Process]:
         return [process for generation in self.generations.values() for process in generation.processes()]
 
+    def workers(self) -> list[Worker]:
+        return [worker for generation in self.generations.values() for worker in generation.workers.values()]
+
     def mold(self, number: int) -> Mold | None:
         generation = self.generations.get(number)
         return None if generation is None else generation.mold

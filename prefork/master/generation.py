@@ -125,6 +125,11 @@ class Worker(Process):
         """Whether it serves, or will."""
         return self.phase in (Phase.SPAWNING, Phase.STARTING, Phase.READY)
 
+    def answers(self, now: float) -> bool:
+        """Whether it serves, and no ping is overdue."""
+        late = self.pinged and self.deadline is not None and self.deadline <= now
+        return self.phase is Phase.READY and not late
+
     def __str__(self) -> str:
         server, generation, slot = self.key
         return f'worker {server}/{generation}/{slot}' + (f' (pid {self.pid})' if self.pid else '')

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from prefork.master.channel import Channel
     from prefork.master.children import Child
     from prefork.master.orders import Key, Order, Preload
+    from prefork.master.systemd import Manager
     from prefork.scoreboard import Row
 
 __all__ = ['Deployment', 'Master']
@@ -64,7 +65,8 @@ class Master:
         claim_standard_descriptors()  # before the selector below can get one of their numbers
         self._load = load
         given = _take_from_environment()
-        self._supervisor = Supervisor()
+        self._manager = _manager(given)
+        self._supervisor = Supervisor(None if self._manager is None else self._manager.watchdog)
         self._clock = time.monotonic
         self._board = Scoreboard()
         self._children = Children(self._board)
@@ -127,11 +129,14 @@ class Master:
     def _reload(self) -> None:
         """What can fail comes first and touches nothing that serves; then the new generation has to prove itself."""
         logger.info('reloading')
+        if self._manager is not None:
+            self._manager.reloading(self._clock())
         try:
             site = Site(self._load())
             self._sites.open(site)
         except Exception as error:  # whatever it is, what serves goes on serving
             logger.error('not reloaded: %s', error, exc_info=not isinstance(error, PreforkError))
+            self._obey(self._supervisor.not_reloaded(self._clock(), str(error)))
             return
         self._start(site)
 
@@ -140,9 +145,7 @@ class Master:
     def _serve(self) -> int:
         children, supervisor = self._children, self._supervisor
         while self._status is None:
-            deadline = supervisor.next_deadline()
-            timeout = None if deadline is None else max(0.0, deadline - self._clock())
-            ready = children.selector.select(timeout)
+            ready = children.selector.select(self._tell_manager())
             # First: a signal to the whole process group is what our children tell of, too.
             for number in self._signals.read():
                 self._on_signal(number)
@@ -154,7 +157,18 @@ class Master:
             # Last: what has been said in time isn't late only because this process was.
             self._obey(supervisor.tick(self._clock()))
             children.wait_for_room()
+        self._tell_manager()
         return self._status
+
+    def _tell_manager(self) -> float | None:
+        """Tell the service manager what is new, if there is one; the seconds until something has to be done or told."""
+        now = self._clock()
+        deadlines = [self._supervisor.next_deadline()]
+        if self._manager is not None:
+            self._manager.tell(now, self._supervisor.report(now))
+            deadlines.append(self._manager.next_deadline())
+        deadline = min((each for each in deadlines if each is not None), default=None)
+        return None if deadline is None else max(0.0, deadline - now)
 
     def _on_signal(self, number: int) -> None:
         supervisor, now = self._supervisor, self._clock()
@@ -340,6 +354,14 @@ _ACTS: dict[type[Order], Callable[[Master, Any], None]] = {
 def _take_from_environment() -> dict[str, str]:
     """What the service manager tells this process.  The application, and what it runs, must not take it for theirs."""
     return {name: os.environ.pop(name) for name in _FROM_THE_MANAGER if name in os.environ}
+
+
+def _manager(given: dict[str, str]) -> Manager | None:
+    if not given.get('NOTIFY_SOCKET', '').startswith(('/', '@')):
+        return None
+    from prefork.master.systemd import Manager
+
+    return Manager(given, os.getpid())
 
 
 def _activation(given: dict[str, str]) -> Activation | None:

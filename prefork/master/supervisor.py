@@ -30,8 +30,10 @@ from prefork.master.orders import (
     Quit,
     Release,
 )
+from prefork.master.report import Report, State, state_of, summary, text_of, until_of
 
 PING_INTERVAL, PING_TIMEOUT = 10.0, 60.0
+"""Without a watchdog.  With one, a worker that hangs is replaced before the watchdog could end the whole service."""
 
 CRASH_LIMIT = 3
 """Deaths of one slot of the first generation, with no worker ready yet, after which starting it is given up."""
@@ -44,9 +46,14 @@ class _Mode(enum.Enum):
 
 
 class Supervisor:
-    """Decides for one master, from its start to its end.  See the module's text."""
+    """Decides for one master, from its start to its end.  See the module's text.
 
-    def __init__(self) -> None:
+    ``watchdog`` is after how many seconds without a sign of life the service manager ends the service, if it does.
+    """
+
+    def __init__(self, watchdog: float | None = None) -> None:
+        self._ping_interval = min(PING_INTERVAL, watchdog / 4) if watchdog else PING_INTERVAL
+        self._ping_timeout = min(PING_TIMEOUT, watchdog / 2) if watchdog else PING_TIMEOUT
         self._mode = _Mode.RUNNING
         self._status = EX_OK
         self._ended = False
@@ -54,6 +61,9 @@ class Supervisor:
         self._mold_back_off = BackOff()
         self._unclaimed: dict[int, int] = {}
         """Wait statuses of processes that nobody knew, while a worker's pid isn't known yet."""
+        self._trouble = ''
+        """What went wrong last, in a line, while ``_troubled`` is the current generation."""
+        self._troubled: Generation | None = None
 
     @property
     def running(self) -> bool:
@@ -65,9 +75,15 @@ class Supervisor:
     def reload(self, now: float, plan: Plan) -> list[Order]:
         """Start a generation that runs ``plan``: the first one, or one to take over from the current one."""
         if self.running:
+            self._trouble = ''
             if self._fleet.candidate is not None:
                 self._abandon(now, self._fleet.candidate, 'it is superseded by the next', INFO)
             self._fleet.begin(now, plan)
+        return self._settled(now)
+
+    def not_reloaded(self, now: float, reason: str) -> list[Order]:
+        """There is nothing to reload: the configuration can't be used."""
+        self._note_trouble(f'reload failed: {summary(reason)}')
         return self._settled(now)
 
     def resize(self, now: float, difference: int) -> list[Order]:
@@ -175,7 +191,7 @@ class Supervisor:
         if worker is None:
             return self._settled(now)
         if worker.phase is Phase.STARTING:
-            worker.phase, worker.ready_at, worker.deadline = Phase.READY, now, now + PING_INTERVAL
+            worker.phase, worker.ready_at, worker.deadline = Phase.READY, now, now + self._ping_interval
             worker.accepts = True
             self._fleet.log(DEBUG, f'{worker} is ready')
         elif worker.phase is Phase.DOOMED and worker.signal == signal.SIGTERM:
@@ -210,7 +226,7 @@ class Supervisor:
         """The worker's loop has answered the ping."""
         worker = self._fleet.worker(key)
         if worker is not None and worker.phase is Phase.READY:
-            worker.pinged, worker.deadline = False, now + PING_INTERVAL
+            worker.pinged, worker.deadline = False, now + self._ping_interval
         return self._settled(now)
 
     # --- what the kernel says -------------------------------------------------------------------------------------
@@ -243,6 +259,27 @@ class Supervisor:
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     # --- what there is --------------------------------------------------------------------------------------------
+
+    def report(self, now: float) -> Report:
+        """What the service manager is told now."""
+        state = state_of(self._fleet) if self.running else State.STOPPING
+        trouble = self._trouble if self._troubled is self._fleet.current else ''
+        text = text_of(self._fleet, state, trouble)
+        return Report(state, text, until_of(self._fleet, state), self.is_healthy(now))
+
+    def is_healthy(self, now: float) -> bool:
+        """Whether each server has a worker that serves and answers pings.
+
+        One that hangs beside one that doesn't is replaced, and no reason to end the service.  Nor is a stop, which has
+        deadlines of its own.
+        """
+        if not self.running:
+            return True
+        answering = {worker.key[0] for worker in self._fleet.workers() if worker.answers(now)}
+        return self._fleet.current is not None and answering.issuperset(self._fleet.current.targets)
+
+    def _note_trouble(self, text: str) -> None:
+        self._trouble, self._troubled = text, self._fleet.current
 
     def _moldless(self) -> bool:
         """Whether the current generation has lost its mold, and nothing is under way to replace both."""
@@ -284,11 +321,11 @@ class Supervisor:
             self._fleet.log(WARNING, f'{worker} did not finish within {plan.graceful_timeout:g} s, and is killed')
             self._fleet.doom(now, worker, signal.SIGKILL)
         elif worker.pinged:
-            self._fleet.log(ERROR, f'{worker} has not answered for {PING_TIMEOUT:g} s, and is aborted')
+            self._fleet.log(ERROR, f'{worker} has not answered for {self._ping_timeout:g} s, and is aborted')
             self._fleet.doom(now, worker, signal.SIGABRT)
             worker.generation.back_off(worker.key).died(now, worker.lived(now))
         else:
-            worker.pinged, worker.deadline = True, now + PING_TIMEOUT
+            worker.pinged, worker.deadline = True, now + self._ping_timeout
             self._fleet.orders.append(Ping(worker.key))
 
     def _worker_gone(self, now: float, worker: Worker, how: str) -> None:
@@ -352,12 +389,15 @@ class Supervisor:
             self._abandon(now, generation, reason, ERROR)
             return
         self._fleet.log(ERROR, reason)
+        self._note_trouble(f'start failed: {summary(reason)}')
         self._quit(now, EX_CONFIG)
 
     def _abandon(self, now: float, generation: Generation, reason: str, level: int) -> None:
         """Give the candidate up."""
         keeper = f'; generation {self._fleet.current.number} serves on' if self._fleet.current is not None else ''
         self._fleet.log(level, f'generation {generation.number} is given up{keeper}: {reason}')
+        if level == ERROR:
+            self._note_trouble(f'reload failed: {summary(reason)}')
         self._fleet.candidate = None
         self._fleet.retire(now, generation)
         self._fleet.orders.append(Discard(generation.number))

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from prefork.master import orders
 from prefork.master.generation import Plan
 from prefork.master.orders import Backlog, Key, Order, Preload
+from prefork.master.report import State
 from prefork.master.supervisor import Supervisor
 
 LOAD, GRACE = 60.0, 30.0
@@ -302,6 +303,9 @@ class World(RuleBasedStateMachine):
             assert len([key for key in self.serving if key[0] == server]) == target
         assert len(self.serving) == len(self.held) == sum(current.targets.values())
         assert len(self.processes) == len(self.held) + 1, 'workers and one mold, and nothing that is left over'
+        report = self.boss.report(self.now)
+        assert (report.state, report.until) == (State.READY, None)
+        assert report.healthy
 
     def step(self) -> bool:
         """Let everybody do what is expected of them; whether there was anything to do."""

@@ -1,0 +1,94 @@
+"""What the world outside is told of the service: its state, a line about it, and whether it is alive.  Pure."""
+
+from __future__ import annotations
+
+import enum
+
+from prefork.master.generation import Phase, Stage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from prefork.master.fleet import Fleet
+    from prefork.master.generation import Process
+
+_TRACEBACK = 'Traceback (most recent call last):'
+
+
+class State(enum.Enum):
+    STARTING = 'starting'
+    """Nobody serves yet."""
+
+    READY = 'ready'
+    """Each server has had a ready worker, and no other generation is to take over."""
+
+    RELOADING = 'reloading'
+    """A generation is on its way, or hasn't replaced all workers of its predecessors yet."""
+
+    STOPPING = 'stopping'
+
+
+class Report:
+    """``until`` is when the state will have ended, one way or the other; None where nothing says so."""
+
+    __slots__ = ('healthy', 'state', 'text', 'until')
+
+    def __init__(self, state: State, text: str, until: float | None, healthy: bool) -> None:
+        self.state = state
+        self.text = text
+        self.until = until
+        self.healthy = healthy
+
+
+def state_of(fleet: Fleet) -> State:
+    """The state of a service that nobody has told to stop."""
+    current = fleet.current
+    if current is None:
+        return State.STARTING
+    # To begin with, one worker a server is enough: the rest may take its time, or fail for ever.
+    complete = current.announced or current.first
+    return State.READY if complete and fleet.candidate is None else State.RELOADING
+
+
+def text_of(fleet: Fleet, state: State, trouble: str) -> str:
+    """One line for the operator; ``trouble`` is what went wrong last, '' for nothing."""
+    if state is State.STOPPING:
+        if trouble and fleet.current is None:
+            return trouble
+        left = sum(len(generation.workers) for generation in fleet.generations.values())
+        return f'stopping: {left} {"worker" if left == 1 else "workers"} left'
+    parts = [_serving(fleet, trouble)] if fleet.current is not None else []
+    if fleet.candidate is not None:
+        does = 'loads' if fleet.candidate.stage is Stage.LOADING else 'starts its workers'
+        parts.append(f'generation {fleet.candidate.number} {does}')
+    return '; '.join(parts)
+
+
+def _serving(fleet: Fleet, trouble: str) -> str:
+    current = fleet.current
+    assert current is not None
+    ready = sum(len(current.ready(server)) for server in current.targets)
+    counted = f'{ready} of {sum(current.targets.values())} workers'
+    older = sum(worker.phase is Phase.READY for worker in fleet.workers() if worker.generation is not current)
+    counted += f', {older} of older generations' if older else ''
+    if trouble:
+        return f'{trouble}; generation {current.number} serves on: {counted}'
+    return f'generation {current.number}: {counted}'
+
+
+def until_of(fleet: Fleet, state: State) -> float | None:
+    """The latest deadline of what has to happen for the state to end."""
+    if state is State.READY:
+        return None
+    waited_for: list[Process] = []
+    for generation in fleet.generations.values():
+        if state is State.STOPPING or generation in (fleet.candidate, fleet.current):
+            waited_for += generation.processes()
+    return max((each.deadline for each in waited_for if each.deadline and each.phase is not Phase.READY), default=None)
+
+
+def summary(reason: str) -> str:
+    """A reason in one line: of a traceback, its exception."""
+    first, *rest = reason.splitlines() or ['']
+    if first.endswith(_TRACEBACK) and rest:
+        return first.removesuffix(_TRACEBACK) + rest[-1]
+    return first
