@@ -9,7 +9,14 @@ import sys
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _SO_ATTACH_FILTER = 26  # asm-generic/socket.h
-_BPF_RETURN = 0x06  # linux/bpf_common.h: BPF_RET | BPF_K
+
+# linux/bpf_common.h: code, how many to skip if true and if false, operand.
+_NO_SYN = (
+    (0x30, 0, 0, 13),  # BPF_LD | BPF_B | BPF_ABS: the flags, 13 bytes into the TCP header (RFC 9293 3.1)
+    (0x45, 0, 1, 0x02),  # BPF_JMP | BPF_JSET | BPF_K: is SYN among them?
+    (0x06, 0, 0, 0),  # BPF_RET | BPF_K: then drop the segment
+    (0x06, 0, 0, 0xFFFFFFFF),  # BPF_RET | BPF_K: else keep all of it
+)
 
 
 def become_subreaper() -> bool:
@@ -26,17 +33,21 @@ def become_subreaper() -> bool:
 
 
 def refuse_new_connections(listener: socket.socket) -> bool:
-    """Have the kernel drop what would complete another connection on this TCP listener, in whatever process it is open.
+    """Have the kernel begin no more connections on this listener, in whatever process it is open.
 
-    A socket filter that keeps 0 bytes of every packet (socket(7), SO_ATTACH_FILTER): connections that are complete
-    already stay to be accepted, and a client whose packets are dropped repeats them to whoever listens next.
+    What is complete stays to be accepted.  On TCP so does what becomes complete: a socket filter drops SYN segments
+    alone (socket(7), SO_ATTACH_FILTER), and a client whose SYN is dropped repeats it to whoever listens by then.  On a
+    unix socket it is refused; there select says from now on that the listener is ready.
     """
     if not sys.platform.startswith('linux'):
         return False
-    instruction = ctypes.create_string_buffer(struct.pack('=HBBI', _BPF_RETURN, 0, 0, 0))
-    program = struct.pack('@HP', 1, ctypes.addressof(instruction))
+    instructions = ctypes.create_string_buffer(b''.join(struct.pack('=HBBI', *each) for each in _NO_SYN))
+    program = struct.pack('@HP', len(_NO_SYN), ctypes.addressof(instructions))
     try:
-        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+        if listener.family == socket.AF_UNIX:
+            listener.shutdown(socket.SHUT_RD)
+        else:
+            listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
     except OSError:
         return False
     return True

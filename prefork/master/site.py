@@ -221,6 +221,12 @@ class Sockets:
         if self._given:
             logs.claim_standard_descriptors()  # inetd(8) passes a socket as standard input
 
+    def refuse(self) -> None:
+        """Let no new connection in, but to what was given to us, which may go on elsewhere."""
+        for listener in self._open.values():
+            if not listener.adopted:
+                linux.refuse_new_connections(listener.socket)
+
     def keep(self, wanted: set[Listener]) -> None:
         """Close all but the ``wanted`` ones."""
         unwanted = {key: listener for key, listener in self._open.items() if listener not in wanted}
@@ -247,9 +253,10 @@ def _keys(server: str, addresses: Iterable[Address]) -> list[ListenerKey]:
 
 
 def _discard(listeners: Iterable[Listener]) -> None:
-    """Let no new connection in, and close.  Those that are complete are for the workers that have a listener too.
+    """Close, and as far as is wise let no new connection in.  Those there are are for workers that have them open too.
 
-    A listener that was given to us may go on elsewhere, and is only closed.
+    What was given to us may go on elsewhere.  A unix socket that was refused would keep those workers busy, which have
+    it open until others have taken over; but nobody finds it any more.
     """
     for listener in listeners:
         if listener.address.scheme == 'tcp' and not listener.adopted:

@@ -99,6 +99,7 @@ class Sites:
 
     def close_listeners(self) -> None:
         """Let no new connection in, and close the master's copies."""
+        self._sockets.refuse()
         self._sockets.keep(set())
 
     def close_in_child(self, mine: Site) -> None:

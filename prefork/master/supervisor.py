@@ -275,8 +275,11 @@ class Supervisor:
         """
         if not self.running:
             return True
+        current = self._fleet.current
+        if current is None:
+            return False
         answering = {worker.key[0] for worker in self._fleet.workers() if worker.answers(now)}
-        return self._fleet.current is not None and answering.issuperset(self._fleet.current.targets)
+        return answering.issuperset(server for server, target in current.targets.items() if target)
 
     def _note_trouble(self, text: str) -> None:
         self._trouble, self._troubled = text, self._fleet.current

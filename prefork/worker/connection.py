@@ -551,7 +551,6 @@ class Connection:
         """The worker goes: wait a moment for a request that may be on its way, and answer it as the last."""
         if self.phase is IDLE:
             self.deadline = min(self.deadline, self._loop.now + LINGER, deadline)
-            self._loop.look_at(self.deadline)
 
     def _hang_up(self) -> None:
         """Close after a response, so that the client gets all of it: closing with unread bytes would reset it."""

@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 SWEEP = 1.0
 """Seconds between two looks at all deadlines, at the most often: they are stamps on the connections, not timers."""
 
+SETTLE = 0.1
+"""Seconds that the last to accept waits for handshakes that have begun: their clients take themselves for connected
+while the segment that completes it is on its way to us."""
+
 _WILDCARDS = ('0.0.0.0', '::')
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -97,6 +101,8 @@ class Loop:
         timeouts = (settings.keepalive_timeout, settings.header_timeout, settings.ssl_handshake_timeout)
         self._shortest_timeout = min(max(min(timeouts), 0.05), settings.client_socket_timeout or RATE_GRACE, RATE_GRACE)
         self._drain_deadline: float | None = None
+        self._emptying: list[Listener] = []  # while it drains: whose backlog nobody else will accept
+        self._settled = 0.0  # when what had begun to connect has connected
         self._stopped = False
 
     # --- for the owner ---
@@ -147,15 +153,21 @@ class Loop:
 
     def drain(self, timeout: float, backlog: Backlog) -> None:
         """Accept no more (or what ``backlog`` says), finish what there is within ``timeout`` seconds, then end."""
-        if backlog is Backlog.ACCEPT:
-            self._accept_backlog()
-        self.close_listeners()
+        if self._listening:
+            self._listen(False)
+        for listener in self._listeners:
+            # What we were given may be open elsewhere: its backlog is for whoever accepts from it next.
+            if backlog is Backlog.ACCEPT and not listener.adopted:
+                self._emptying.append(listener)
+            else:
+                listener.close()
+        self._listeners.clear()
         self.gateway.persistent = False
-        deadline = self.clock() + timeout
+        now = self.clock()
+        self._settled = now + SETTLE
+        deadline = now + timeout
         if self._drain_deadline is None or deadline < self._drain_deadline:
             self._drain_deadline = deadline
-        for connection in list(self.pool.used):
-            connection.drain(self._drain_deadline)
         self._next_sweep = 0.0
         if self._row is not None:
             self._row.put('state', scoreboard.DRAINING)
@@ -164,9 +176,10 @@ class Loop:
         """Close this process's copies of the listening sockets."""
         if self._listening:
             self._listen(False)
-        for listener in self._listeners:
-            listener.close()
-        self._listeners.clear()
+        for listeners in (self._listeners, self._emptying):
+            for listener in listeners:
+                listener.close()
+            listeners.clear()
 
     def stop(self) -> None:
         """End now: the connections are closed as they are."""
@@ -227,8 +240,10 @@ class Loop:
         wanted = bool(self._listeners) and not self.crew.full and now >= self._accept_after
         if wanted != self._listening:
             self._listen(wanted)
-        if self._drain_deadline is not None and not self.pool.used and not self.crew.running:
-            self._stopped = True
+        if self._drain_deadline is not None:
+            self._accept_backlog()
+            if not self.pool.used and not self.crew.running and not self._emptying:
+                self._stopped = True
         return None if self._next_sweep == float('inf') else max(self._next_sweep - now, 0.0)
 
     def _sweep(self, now: float) -> None:
@@ -241,6 +256,8 @@ class Loop:
         for connection in list(self.pool.used):
             if connection.phase is Phase.RUNNING:
                 continue
+            if drained is not None:
+                connection.drain(drained)
             if connection.deadline <= now:
                 connection.expire()
             if connection.phase is not Phase.FREE:
@@ -252,7 +269,7 @@ class Loop:
         if self._accept_after > now:
             self.look_at(self._accept_after)
         if drained is not None:
-            self.look_at(drained)
+            self.look_at(min(drained, now + SWEEP))  # for those that become idle meanwhile
 
     def look_at(self, deadline: float) -> None:
         """A deadline is due that the last sweep couldn't know of: wake for it."""
@@ -294,10 +311,22 @@ class Loop:
         return accept
 
     def _accept_backlog(self) -> None:
-        for listener in self._listeners:
-            # What we were given may be open elsewhere: its backlog is for whoever accepts from it next.
-            while not listener.adopted and self._accept(listener):
+        """Take in all that the kernel has for the listeners that we leave, as far as there is room, then close them.
+
+        Nobody is closed for a newcomer now: those who wait here are newcomers, too.
+        """
+        if self.now < self._accept_after:
+            return
+        for listener in list(self._emptying):
+            while not self.pool.full and self._accept(listener):
                 pass
+            if self.pool.full or self.now < self._accept_after:
+                return
+            if self.now < self._settled:
+                self.look_at(self._settled)
+            else:
+                listener.close()
+                self._emptying.remove(listener)
 
     def _accept(self, listener: Listener) -> bool:
         """Accept one connection; whether there may be another."""

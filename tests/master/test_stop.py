@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
-from typing import TYPE_CHECKING
+import ssl
+import threading
+from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
 
 from tests.master.site import APP, Waiting, get, hang_up, is_alive, molds, workers
 
 if TYPE_CHECKING:
+    from tests.certificates import Certificates
     from tests.master.site import Site
     from tests.serving import Server
 
@@ -78,6 +82,118 @@ def test_term_answers_every_connection_that_the_kernel_has(bind: str, whom: str,
         assert server.wait() == 0
         for surprise in ('drains and is replaced', 'a new generation', 'ERROR'):
             assert surprise not in server.stderr.text
+
+
+class Burst:
+    """Clients that connect without a pause until nobody lets them in, and count who was let in and got no answer."""
+
+    def __init__(self, address: tuple[str, int] | str, context: ssl.SSLContext | None) -> None:
+        self._address = address
+        self._context = context
+        self._lock = threading.Condition()
+        self.answers = 0
+        self.failures: list[str] = []
+        self._threads = [threading.Thread(target=self._connect) for _ in range(6)]
+
+    def _connect(self) -> None:
+        family = socket.AF_UNIX if isinstance(self._address, str) else socket.AF_INET
+        while True:
+            with socket.socket(family) as sock:
+                sock.settimeout(20)
+                try:
+                    sock.connect(self._address)
+                except (ConnectionRefusedError, FileNotFoundError):
+                    return
+                self._ask(sock)
+
+    def _ask(self, sock: socket.socket) -> None:
+        try:
+            stream = self._context.wrap_socket(sock, server_hostname='localhost') if self._context else sock
+            stream.sendall(b'GET /version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
+            with stream, stream.makefile('rb') as reader:
+                answer = reader.read()
+            failure = '' if answer.endswith(b'one') else repr(answer)
+        except OSError as error:
+            failure = repr(error)
+        with self._lock:
+            self.answers += not failure
+            self.failures += [failure] if failure else []
+            self._lock.notify_all()
+
+    def __enter__(self) -> Burst:
+        for thread in self._threads:
+            thread.start()
+        with self._lock:
+            assert self._lock.wait_for(lambda: self.answers >= 50, 20)
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        for thread in self._threads:
+            thread.join(20)
+            assert not thread.is_alive()
+
+
+@pytest.mark.parametrize('whom', ['the master', 'the group'])
+@pytest.mark.parametrize('kind', ['tcp', 'tls', 'unix', 'abstract'])
+def test_whoever_is_let_in_is_answered(kind: str, whom: str, site: Site, certificates: Certificates) -> None:
+    """Connections are made all the time, right before and right after the signal."""
+    path, name = str(site.folder / 'socket'), f'prefork-test-{os.getpid()}'
+    flags = ['--bind', {'unix': f'unix:{path}', 'abstract': f'unix:@{name}'}.get(kind, '127.0.0.1:0')]
+    if kind == 'tls':
+        flags += ['--ssl-cert-file', str(certificates.cert), '--ssl-key-file', str(certificates.key)]
+    context = ssl.create_default_context(cafile=str(certificates.ca)) if kind == 'tls' else None
+    with site.serve(*flags) as server:
+        paths = {'unix': path, 'abstract': f'\0{name}'}
+        with Burst(paths.get(kind) or ('127.0.0.1', server.port), context) as burst:
+            if whom == 'the group':
+                os.killpg(server.pid, signal.SIGTERM)
+            else:
+                server.terminate()
+        assert server.wait() == 0
+        assert burst.failures == []
+
+
+def test_who_waits_while_all_threads_are_busy_is_answered(site: Site) -> None:
+    """Nobody accepts then, and there are more of them than slots."""
+    with site.serve('--threads', '1', '--pool-size', '4', workers=1) as server, contextlib.ExitStack() as stack:
+        waiting = Waiting(server)
+        site.wait_for_arrival()
+        clients = [stack.enter_context(server.connect()) for _ in range(30)]
+        for client in clients:
+            client.sendall(REQUEST)
+        server.terminate()
+        server.stderr.wait_for('the mold of generation 1 .* was killed by SIGKILL')
+        site.open_gate('finished')
+        assert waiting.result() == 'finished'
+        for client in clients:
+            with client, client.makefile('rb') as answer:
+                assert answer.read().startswith(b'HTTP/1.1 200 OK\r\n')
+        assert server.wait() == 0
+
+
+def test_every_request_on_a_kept_connection_is_answered_until_one_is_told_to_be_the_last(site: Site) -> None:
+    with site.serve() as server, contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(server.connect()) for _ in range(8)]
+        answers = [stack.enter_context(client.makefile('rb')) for client in clients]
+        for client, answer in zip(clients, answers, strict=True):
+            client.sendall(REQUEST)
+            assert b'connection: close' not in head(answer).lower()
+        server.terminate()
+        for client, answer in zip(clients, answers, strict=True):
+            client.sendall(REQUEST)
+            while b'connection: close' not in head(answer).lower():
+                client.sendall(REQUEST)
+            assert answer.read() == b''
+        assert server.wait() == 0
+
+
+def head(answer: BinaryIO) -> bytes:
+    """The head of a response, whose body is read, too."""
+    lines = b''.join(iter(answer.readline, b'\r\n'))
+    length = re.search(rb'(?i)content-length: (\d+)', lines)
+    assert length, lines
+    answer.read(int(length[1]))
+    return lines
 
 
 def test_term_has_an_end(site: Site) -> None:
@@ -147,6 +263,34 @@ def test_it_stops_while_a_reload_hangs(site: Site) -> None:
         site.open_gate('finished')
         assert waiting.result() == 'finished'
         assert server.wait() == 0
+
+
+@pytest.mark.parametrize('numbers', [['INT'], ['QUIT'], ['TERM', 'TERM'], ['TERM', 'INT']], ids='-'.join)
+def test_a_quick_stop_while_a_reload_hangs(numbers: list[str], site: Site) -> None:
+    with site.serve() as server:
+        waiting = Waiting(server)
+        site.wait_for_arrival()
+        site.write(APP + 'wait()\n')
+        hang_up(server)
+        site.wait_for_arrival()
+        for name in numbers:
+            server.send_signal(signal.Signals[f'SIG{name}'])
+            server.stderr.wait_for('stopping')
+        assert server.wait(1.5) == 0, 'nobody had to be killed after two seconds'
+        with pytest.raises(ConnectionError):
+            waiting.result()
+
+
+def test_workers_more_and_fewer_while_a_reload_hangs(site: Site) -> None:
+    with site.serve() as server:
+        site.write(APP + 'wait()\n')
+        hang_up(server)
+        site.wait_for_arrival()
+        server.send_signal(signal.SIGTTIN)
+        server.stderr.wait_for(r'worker main/1/2 \(pid \d+\) is ready')
+        server.send_signal(signal.SIGTTOU)
+        server.stderr.wait_for(r'worker main/1/2 \(pid \d+\) exited with status 0')
+        assert int(get(server)) in workers(server)
 
 
 def test_a_hangup_is_too_late_when_it_stops(site: Site) -> None:

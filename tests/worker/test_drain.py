@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import select
 import socket
 import threading
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,15 +17,16 @@ import pytest
 from prefork import scoreboard
 from prefork.net import listener as listeners
 from prefork.settings import Settings
-from prefork.worker import connection
+from prefork.worker import connection, loop
 from prefork.worker.loop import Backlog, Loop
-from tests.worker.harness import DEADLINE, LOOPBACK, PLAIN, Client, Gate, echo, hello, request
+from tests.worker.harness import DEADLINE, LOOPBACK, PLAIN, Client, Gate, echo, hello, request, trusting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from tests.certificates import Certificates
     from tests.worker.conftest import Serve
-    from tests.worker.harness import App, Environ, StartResponse, Worker
+    from tests.worker.harness import App, Environ, Log, StartResponse, Worker
 
 LEAVE, ACCEPT = Backlog.LEAVE, Backlog.ACCEPT
 
@@ -231,6 +234,150 @@ def test_what_the_kernel_had_queued_is_served(serve: Serve, gate: Gate) -> None:
         response = client.get('/late')
         assert (response.body, response.headers['connection']) == (b'/late ', 'close')
     for client in (running, *queued):
+        client.close()
+    worker.join()
+
+
+def busy(worker: Worker, gate: Gate) -> Client:
+    """A client whose request is in the only thread: nobody listens until it may go on."""
+    running = worker.connect()
+    running.send(request('GET', '/slow'))
+    gate.arrival()
+    worker.until(lambda: not worker.loop._listening)
+    return running
+
+
+def queued(worker: Worker, count: int) -> list[Client]:
+    """Clients that have connected and sent a request each, and have not been accepted."""
+    clients = [worker.connect() for _ in range(count)]
+    for number, client in enumerate(clients):
+        client.send(request('GET', f'/{number}'))
+    return clients
+
+
+def check_answers(clients: list[Client]) -> None:
+    for number, client in enumerate(clients):
+        response = client.response()
+        assert (response.body, response.headers['connection']) == (b'/%d ' % number, 'close')
+        client.close()
+
+
+def test_more_than_there_are_slots_for_is_served_too(serve: Serve, gate: Gate) -> None:
+    """Nobody is closed to make room for others who have waited for no longer."""
+    worker = serve(gated(gate), threads=1, pool_size=2)
+    running = busy(worker, gate)
+    clients = queued(worker, 20)
+    drain(worker, backlog=ACCEPT)
+    gate.let()
+    assert running.response().status == 200
+    running.close()
+    check_answers(clients)
+    worker.join()
+
+
+def test_a_lack_of_descriptors_is_waited_out(serve: Serve, gate: Gate, log: Log) -> None:
+    worker = serve(gated(gate), threads=1)
+    running = busy(worker, gate)
+    clients = queued(worker, 5)
+    worker.listener.socket = Exhausted(worker.listener.socket)  # type: ignore[assignment]
+    drain(worker, backlog=ACCEPT)
+    log.wait_for('cannot accept')
+    gate.let()
+    assert running.response().status == 200
+    running.close()
+    check_answers(clients)
+    worker.join()
+    assert worker.listener.fileno() == -1
+
+
+class Exhausted:
+    """A listening socket in a process that has no descriptor left for the first two connections."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._refusals = 2
+        self.close = sock.close
+        self.fileno = sock.fileno
+
+    def accept(self) -> tuple[socket.socket, object]:
+        if self._refusals:
+            self._refusals -= 1
+            raise OSError(errno.EMFILE, 'Too many open files')
+        return self._socket.accept()
+
+
+def test_what_is_still_to_be_accepted_can_be_given_up(serve: Serve, gate: Gate) -> None:
+    """The master has died: a new one must be able to bind."""
+    worker = serve(gated(gate), threads=1, pool_size=1)
+    running = busy(worker, gate)
+    queued(worker, 1)
+    drain(worker, backlog=ACCEPT)
+    assert worker.listener.fileno() >= 0
+    worker.in_loop(worker.loop.close_listeners)
+    assert worker.listener.fileno() == -1
+    gate.let()
+    assert running.response().status == 200
+    running.close()
+    worker.join()
+
+
+@pytest.mark.skipif(not hasattr(socket, 'TCP_DEFER_ACCEPT'), reason='only Linux has it')
+def test_a_handshake_that_has_begun_is_waited_for(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client is connected as far as it knows.  Here the kernel ignores its last segment until data come with it."""
+    monkeypatch.setattr(loop, 'SETTLE', 1.0)
+    worker = serve(echo)
+    worker.listener.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 10)
+    client = worker.connect()
+    drain(worker, backlog=ACCEPT)
+    assert client.get('/1').body == b'/1 '
+    assert client.is_closed()
+    client.close()
+    worker.join()
+    assert is_refused(worker)
+
+
+def test_a_response_that_promised_to_keep_the_connection_keeps_it_for_a_moment(
+    serve: Serve, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its head was out before the drain began."""
+    monkeypatch.setattr(connection, 'LINGER', 0.1)
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        start_response('200 OK', [('Content-Length', '2')])
+        yield b'a'
+        gate.enter()
+        yield b'b'
+
+    worker = serve(app)
+    client = worker.connect()
+    client.send(request())
+    gate.arrival()
+    drain(worker)
+    gate.let()
+    response = client.response()
+    assert response.body == b'ab'
+    assert 'connection' not in response.headers
+    before = time.monotonic()
+    assert client.is_closed()
+    worker.join()
+    assert time.monotonic() - before < worker.settings.keepalive_timeout / 2
+
+
+def test_a_handshake_that_ends_in_a_drain_is_followed_by_one_request(
+    serve: Serve, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, 'LINGER', 0.5)
+    worker = serve(echo, **certificates.options)
+    silent, asking = worker.connect(), worker.connect()
+    worker.until_connected(2)
+    drain(worker)
+    for client in (silent, asking):
+        client.speak_tls(trusting(certificates))
+    assert asking.get('/1').headers['connection'] == 'close'
+    before = time.monotonic()
+    assert silent.is_closed()
+    assert time.monotonic() - before < worker.settings.header_timeout / 2
+    for client in (silent, asking):
         client.close()
     worker.join()
 
