@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
+import shutil
 import socket
+import ssl
 import subprocess
 import urllib.request
 from pathlib import Path
@@ -12,11 +15,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.certificates import Certificates
 from tests.master.site import APP, Load, Waiting, get, hang_up, molds, open_files, reload, workers
 from tests.serving import LISTENING, serve
 
 if TYPE_CHECKING:
     from tests.master.site import Site
+    from tests.serving import Server
 
 BROKEN = {
     'it raises': ('raise ValueError("no database")\n', 'ValueError: no database'),
@@ -88,19 +93,35 @@ def test_workers_that_cannot_start_change_nothing(site: Site) -> None:
         assert get(server, '/version') == 'one'
 
 
+# In the order in which they come between good ones; the last two take all of load_timeout.
+UNLOADABLE = (
+    'raise ValueError("broken")\n',
+    'def app(:\n',
+    'import os\nos._exit(9)\n',
+    APP.replace('body = VERSION.encode()', 'raise ValueError("broken")'),
+    APP.replace('body = VERSION.encode()', 'start_response("503 Service Unavailable", []); return []'),
+    APP.replace('body = VERSION.encode()', 'os._exit(9)'),
+    APP + 'wait()\n',
+    APP.replace('body = VERSION.encode()', 'body = wait()'),
+)
+
+
 def test_twenty_reloads_in_a_row_good_and_broken_mixed(site: Site) -> None:
-    with site.serve() as server, Load(server) as load:
+    with site.serve('--ready-url', '/version', '--load-timeout', '1.5') as server, Load(server) as load:
+        version = 'one'
         for number in range(20):
             load.wait_for_more(5)
-            if number % 4 == 3:
-                site.write('raise ValueError("broken")\n')
+            if number % 5 in (1, 3):
+                site.write(UNLOADABLE[number // 5 * 2 + number % 5 // 3])
                 hang_up(server)
-                server.stderr.wait_for(r'generation \d+ is given up')
+                server.stderr.wait_for(r'generation \d+ is given up; generation \d+ serves on')
             else:
-                site.change(version=f'version {number}')
+                version = f'version {number}'
+                site.change(version=version)
                 reload(server)
-                assert get(server, '/version') == f'version {number}'
+            assert get(server, '/version') == version
     assert load.failures == []
+    assert load.answers > 100
 
 
 def test_a_storm_of_hangups_ends_in_the_last_code(site: Site) -> None:
@@ -201,6 +222,57 @@ def test_new_options_apply(configured: Configured, tmp_path: Path) -> None:
             assert str(tmp_path / 'access.log') not in open_files(pid), 'nobody writes there any more'
     assert load.failures == []
     assert 'GET /version HTTP/1.1' in (tmp_path / 'access.log').read_text()
+
+
+def test_a_new_number_of_threads_applies(configured: Configured, tmp_path: Path) -> None:
+    configured.configure(workers=1, more='threads = 1')
+    with serve('app.ini', cwd=tmp_path, env=ENVIRONMENT) as server:
+        configured.configure(workers=1, more='threads = 2')
+        reload(server)
+        both = [Waiting(server), Waiting(server)]
+        with (tmp_path / 'arrivals').open() as arrivals, (tmp_path / 'arrivals').open('w'):
+            assert arrivals.read(2) == '..', 'both are in the application at once'
+        for waiting in both:
+            configured.site.open_gate('finished')
+            assert waiting.result() == 'finished'
+
+
+def test_new_limits_apply(configured: Configured, tmp_path: Path) -> None:
+    with serve('app.ini', cwd=tmp_path, env=ENVIRONMENT) as server:
+        assert status(server, '/' + 'x' * 100) == 200
+        configured.configure(more='max_url_len = 50')
+        reload(server)
+        assert status(server, '/' + 'x' * 100) == 414
+        assert status(server, '/version') == 200
+
+
+def status(server: Server, path: str) -> int:
+    connection = http.client.HTTPConnection('127.0.0.1', server.port, timeout=10)
+    try:
+        connection.request('GET', path)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_a_new_certificate_is_shown(configured: Configured, certificates: Certificates, tmp_path: Path) -> None:
+    """It has the old one's name: certificates are renewed in place."""
+    certificate, key = tmp_path / 'cert.pem', tmp_path / 'key.pem'
+    shutil.copy(certificates.cert, certificate)
+    shutil.copy(certificates.key, key)
+    configured.configure(more=f'ssl_cert_file = {certificate}\nssl_key_file = {key}')
+    with serve('app.ini', cwd=tmp_path, env=ENVIRONMENT) as server:
+        first = ssl.get_server_certificate(('127.0.0.1', server.port))
+        assert first == certificates.cert.read_text()
+        (tmp_path / 'renewed').mkdir()
+        renewed = Certificates(tmp_path / 'renewed')
+        certificate.write_bytes(renewed.cert.read_bytes())
+        hang_up(server)
+        server.stderr.wait_for('not reloaded: .*ssl_key_file')
+        assert ssl.get_server_certificate(('127.0.0.1', server.port)) == first, 'it has another key'
+        key.write_bytes(renewed.key.read_bytes())
+        reload(server)
+        assert ssl.get_server_certificate(('127.0.0.1', server.port)) == renewed.cert.read_text()
 
 
 def test_a_configuration_that_cannot_be_used_changes_nothing(configured: Configured, tmp_path: Path) -> None:
