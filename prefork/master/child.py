@@ -60,7 +60,7 @@ def run_worker(key: Key, channel: Channel, row: Row, site: Site, apps: Mapping[s
         return EX_CONFIG
     finally:
         without_alarm()
-    return _Worker(channel, row, part, app).run()
+    return _Worker(channel, row, site, part, app).run()
 
 
 def _fill(row: Row, server: int, generation: int, slot: int) -> None:
@@ -84,13 +84,14 @@ def _post_fork(spec: str) -> None:
 class _Worker:
     """The loop, and those that it listens to besides clients."""
 
-    __slots__ = ('_channel', '_loop', '_part', '_row', '_signals')
+    __slots__ = ('_channel', '_loop', '_part', '_row', '_signals', '_site')
 
-    def __init__(self, channel: Channel, row: Row, part: Part, app: WSGIApplication) -> None:
+    def __init__(self, channel: Channel, row: Row, site: Site, part: Part, app: WSGIApplication) -> None:
         from prefork.worker.loop import Loop
 
         self._channel = channel
         self._row = row
+        self._site = site
         self._part = part
         self._signals = Signals((signal.SIGTERM,))
         if part.context is not None:
@@ -114,7 +115,7 @@ class _Worker:
     def _on_message(self) -> None:
         messages, ended = self._channel.receive()
         for message in messages:
-            _ACTS[message.kind](self, **message.body)
+            _ACTS[message.kind](self, *message.descriptors, **message.body)
         if ended:
             self._orphaned()
 
@@ -141,8 +142,19 @@ class _Worker:
     def _ping(self) -> None:
         self._channel.send('pong')
 
+    def _reopen(self, new: int, log: str) -> None:
+        if self._loop.access_log is not None:
+            self._loop.access_log.flush()
+        self._site.replace_log(log, new)
+        os.close(new)
 
-_ACTS: dict[str, Callable[..., None]] = {'drain': _Worker._drain, 'quit': _Worker._quit, 'ping': _Worker._ping}
+
+_ACTS: dict[str, Callable[..., None]] = {
+    'drain': _Worker._drain,
+    'quit': _Worker._quit,
+    'ping': _Worker._ping,
+    'reopen': _Worker._reopen,
+}
 
 
 # --- for molds and workers alike --------------------------------------------------------------------------------

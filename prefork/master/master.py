@@ -155,6 +155,9 @@ class Master:
             self._obey(supervisor.quit(now))
         elif number in _STEPS:
             self._obey(supervisor.resize(now, _STEPS[signal.Signals(number)]))
+        elif number == signal.SIGUSR1:
+            self._sites.reopen_logs(self._children)
+            logger.info('the logs are reopened')
         elif number != signal.SIGWINCH:  # a terminal sends that one whenever its window is resized
             logger.warning('%s is ignored', signal.Signals(number).name)
 
@@ -212,7 +215,7 @@ class Master:
             return
         finally:
             theirs.close()
-        self._children.adopt(number, ours, pid)
+        self._children.adopt(number, ours, site, pid)
         self._obey(self._supervisor.mold_started(now, number, pid))
 
     def _be_mold(self, ours: Channel, theirs: Channel, site: Site, preload: Preload) -> int:
@@ -237,7 +240,7 @@ class Master:
         if not self._subreaper:
             self._fork_worker(key, row, ours, theirs)
             return
-        self._children.adopt(key, ours, row=row)
+        self._children.adopt(key, ours, self._sites.of(key[1]), row=row)
         mold = self._children.get(key[1])
         if mold is None:
             theirs.close()  # it died just now; the end of the channel will say so
@@ -257,7 +260,7 @@ class Master:
             return
         finally:
             theirs.close()
-        self._children.adopt(key, ours, pid, row)
+        self._children.adopt(key, ours, site, pid, row)
         self._obey(self._supervisor.spawned(self._clock(), key, pid))
 
     def _be_worker(self, key: Key, row: Row, ours: Channel, theirs: Channel, site: Site) -> int:

@@ -90,6 +90,10 @@ class _Mold:
             messages, ended = self._channel.receive()
             while messages:
                 message = messages.pop(0)
+                if message.kind == 'reopen':
+                    self._site.replace_log(message.body['log'], message.descriptors[0])
+                    os.close(message.descriptors[0])
+                    continue
                 server, generation, slot = message.body['key']
                 others = [descriptor for later in messages for descriptor in later.descriptors]
                 self._spawn((server, generation, slot), message.body['row'], message.descriptors[0], others)
@@ -103,7 +107,7 @@ class _Mold:
     def _spawn(self, key: Key, row: int, descriptor: int, others: list[int]) -> None:
         """Fork the worker, which reports itself on its own channel; ``unspawned`` where that is impossible.
 
-        ``others`` are the channels of workers that are still to be forked.
+        ``others`` came with messages that are still to be obeyed.
         """
         worker_channel = Channel(socket.socket(fileno=descriptor))
         try:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     ListenerKey = tuple[Address, str, int]
 
 
+ERROR_LOG = ''
+"""The name of the error log among the logs of a site: no server has it."""
+
+
 class Deployment:
     """What is to be served, as it is configured now.
 
@@ -73,13 +77,15 @@ class Site:
     """One deployment made real, in three steps that the master takes when it starts and when it reloads.
 
     The constructor checks whatever needs neither a socket nor a file of ours to be opened: it raises ConfigError and
-    leaves nothing behind.  Then :meth:`Sockets.open` gives it its listeners, and :meth:`open_logs` its logs.
+    leaves nothing behind.  Then :meth:`open_logs` gives it its logs, and :meth:`Sockets.open` its listeners.
     """
 
-    __slots__ = ('deployment', 'parts')
+    __slots__ = ('deployment', 'error_log', 'parts')
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
+        self.error_log: int | None = None
+        """A descriptor, or None."""
         _check(deployment.servers)
         self.parts = {
             name: Part(index, settings, _tls_context(settings))
@@ -93,19 +99,43 @@ class Site:
         workers = {name: part.settings.workers for name, part in self.parts.items()}
         return Plan(workers, settings.load_timeout, settings.graceful_timeout, preload)
 
+    # --- logs -----------------------------------------------------------------------------------------------------
+
     def open_logs(self) -> None:
-        """Open the access logs.  Raises ConfigError."""
-        for part in self.parts.values():
-            path = part.settings.access_log
-            try:
-                part.access_log = logs.open_file(path)
-            except OSError as error:
-                self.close_logs()
-                raise ConfigError(f'access_log: {path}: {error.strerror or error}') from error
+        """Open the error log and the access logs.  Raises ConfigError; then none of them is open."""
+        path = self.deployment.settings.error_log
+        try:
+            self.error_log = logs.STDERR if path == '-' else _open_log('error_log', path)
+            for part in self.parts.values():
+                part.access_log = _open_log('access_log', part.settings.access_log)
+        except ConfigError:
+            self.close_logs()
+            raise
+
+    def log_here(self) -> None:
+        """Have this process write its own log lines to the error log, once that is open."""
+        logs.setup(self.deployment.settings, logs.STDERR if self.error_log is None else self.error_log)
+
+    def log_files(self) -> dict[str, str]:
+        """The paths of the logs that are files, by name: ERROR_LOG, or the server whose access log it is."""
+        paths = {ERROR_LOG: self.deployment.settings.error_log}
+        paths.update((name, part.settings.access_log) for name, part in self.parts.items())
+        return {name: path for name, path in paths.items() if path not in ('-', 'off')}
+
+    def replace_log(self, name: str, new: int) -> None:
+        """Write the log ``name``, which is a file, to the file ``new`` from now on, in this process."""
+        descriptor = self.error_log if name == ERROR_LOG else self.parts[name].access_log
+        if descriptor is not None:
+            logs.replace(descriptor, new)
 
     def close_logs(self) -> None:
+        if self.error_log is not None and self.error_log > logs.STDERR:
+            os.close(self.error_log)
+        self.error_log = None
         for part in self.parts.values():
             part.close_log()
+
+    # --------------------------------------------------------------------------------------------------------------
 
     def listeners(self) -> set[Listener]:
         return {listener for part in self.parts.values() for listener in part.listeners}
@@ -119,6 +149,13 @@ class Site:
                 for listener in part.listeners:
                     listener.close()
         return mine
+
+
+def _open_log(option: str, path: str) -> int | None:
+    try:
+        return logs.open_file(path)
+    except OSError as error:
+        raise ConfigError(f'{option}: {path}: {error.strerror or error}') from error
 
 
 def _check(servers: dict[str, Settings]) -> None:

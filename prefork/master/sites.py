@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 
 from prefork import logs
-from prefork.errors import ConfigError
 from prefork.logs import logger
 from prefork.master.site import Sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from prefork.master.children import Child
     from prefork.master.site import Site
 
 
 class Sites:
     """The sites of the generation that serves, and of the one that may come to serve."""
 
-    __slots__ = ('_arriving', '_by_generation', '_log', '_shrunk', '_sockets')
+    __slots__ = ('_arriving', '_by_generation', '_logging', '_shrunk', '_sockets')
 
     def __init__(self) -> None:
         self._sockets = Sockets()
@@ -26,7 +28,8 @@ class Sites:
         """For the generation that the supervisor is to start next."""
         self._shrunk: set[int] = set()
         """Generations with a listener that their successor hasn't."""
-        self._log: logs.DescriptorHandler | None = None
+        self._logging: Site | None = None
+        """Whose error log this process writes to."""
 
     def open(self, site: Site) -> None:
         """Open what ``site`` needs, for the generation that begins next.
@@ -34,27 +37,28 @@ class Sites:
         Raises BindError or ConfigError; then nothing is open that wasn't before, and what serves goes on as it did.
         """
         try:
+            if site is not self._logging:
+                site.open_logs()
             new = self._sockets.open(site)
-            site.open_logs()
-            self.log_to(site)
         except Exception:
-            site.close_logs()
-            self._close_unused()
+            if site is not self._logging:
+                site.close_logs()
             raise
         self._arriving = site
         for listener in new:
             logger.info('listening on %s', listener)
 
     def log_to(self, site: Site) -> None:
-        """Log where ``site`` wants it from now on.  Raises ConfigError, and logs on as before."""
-        settings = site.deployment.settings
-        previous = self._log
-        try:
-            self._log = logs.setup(settings)
-        except OSError as error:
-            raise ConfigError(f'error_log: {settings.error_log}: {error.strerror or error}') from error
-        if previous is not None and previous.descriptor > logs.STDERR:
-            os.close(previous.descriptor)
+        """Open the logs of the first ``site``, and log there what comes before its sockets are open, too.
+
+        Raises ConfigError.
+        """
+        site.open_logs()
+        self._log_here(site)
+
+    def _log_here(self, site: Site) -> None:
+        site.log_here()
+        self._logging = site
 
     def of(self, generation: int) -> Site:
         """What the generation serves.  One that replaces a dead mold's serves what that one did."""
@@ -66,6 +70,7 @@ class Sites:
 
     def commit(self, generation: int) -> None:
         """The generation has taken over from all others."""
+        self._log_here(self._by_generation[generation])
         kept = self._by_generation[generation].listeners()
         others = [number for number in self._by_generation if number != generation]
         self._shrunk.update(number for number in others if self._by_generation[number].listeners() - kept)
@@ -79,6 +84,29 @@ class Sites:
             site.close_logs()
         self._close_unused()
 
+    def reopen_logs(self, children: Iterable[Child]) -> None:
+        """Write each log that is a file to what is at its path now, here and in ``children``; a new file, if need be.
+
+        What can't be opened is written to where it was.  Molds pass on what they have: whoever is forked by one that
+        hasn't read the message yet gets a message of its own.
+        """
+        opened: dict[str, int | None] = {}
+        for site in self._each():
+            for name, path in site.log_files().items():
+                if (new := _open_once(path, opened)) is not None:
+                    site.replace_log(name, new)
+        for child in children:
+            for name, path in child.log_files().items():
+                if (new := _open_once(path, opened)) is not None:
+                    child.channel.send('reopen', [os.dup(new)], log=name)
+        for new in opened.values():
+            if new is not None:
+                os.close(new)
+
+    def _each(self) -> list[Site]:
+        """The sites, each once: several generations may have the same."""
+        return list(dict.fromkeys(self._by_generation.values()))
+
     def is_last_to_accept(self, generation: int) -> bool:
         """Whether the kernel may hold connections that only workers of this generation can accept."""
         return generation in self._shrunk
@@ -89,7 +117,8 @@ class Sites:
 
     def close_in_child(self, mine: Site) -> None:
         """In a fork of the master: close what belongs to other sites alone."""
-        for site in {id(site): site for site in self._by_generation.values()}.values():
+        self._log_here(mine)
+        for site in self._each():
             if site is not mine:
                 site.close_logs()
         for listener in set(self._sockets).difference(mine.listeners()):
@@ -98,3 +127,14 @@ class Sites:
     def _close_unused(self) -> None:
         used = [*self._by_generation.values(), *([self._arriving] if self._arriving is not None else [])]
         self._sockets.keep({listener for site in used for listener in site.listeners()})
+
+
+def _open_once(path: str, opened: dict[str, int | None]) -> int | None:
+    """The file's descriptor in ``opened``, which gets it, or None and a complaint, the first time."""
+    if path not in opened:
+        try:
+            opened[path] = logs.open_file(path)
+        except OSError as error:
+            opened[path] = None
+            logger.error('%s cannot be reopened; its old file is written to: %s', path, error.strerror or error)
+    return opened[path]
