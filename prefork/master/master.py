@@ -21,7 +21,7 @@ from prefork.master.child import run_worker
 from prefork.master.children import Children, event
 from prefork.master.mold import run_mold
 from prefork.master.orders import Backlog
-from prefork.master.signals import MASTER_SIGNALS, Signals, fork
+from prefork.master.signals import MASTER_SIGNALS, Signals, fork, in_foreground
 from prefork.master.site import Deployment, Site
 from prefork.master.sites import Sites
 from prefork.master.supervisor import Supervisor
@@ -158,7 +158,10 @@ class Master:
         elif number == signal.SIGUSR1:
             self._sites.reopen_logs(self._children)
             logger.info('the logs are reopened')
-        elif number != signal.SIGWINCH:  # a terminal sends that one whenever its window is resized
+        elif number == signal.SIGWINCH:
+            if not in_foreground():  # else it is only the terminal, whose window has another size
+                self._obey(supervisor.rest(now))
+        else:
             logger.warning('%s is ignored', signal.Signals(number).name)
 
     def _reap(self) -> None:
