@@ -52,6 +52,7 @@ def run_worker(key: Key, channel: Channel, row: Row, site: Site, apps: Mapping[s
     atexit._clear()
     try:
         with_alarm(part.settings.load_timeout)
+        site.settle()
         app = apps[server] if server in apps else site.deployment.load_app(server)
         _post_fork(part.settings.post_fork)
     except BaseException as error:  # SystemExit too: an application that exits while it loads can't be served

@@ -38,10 +38,9 @@ def run_mold(channel: Channel, site: Site, board: Scoreboard, kind: Preload) -> 
     signal.signal(signal.SIGTERM, ignore)
     started = time.monotonic()
     mold = _Mold(channel, site, board)
-    if kind is not Preload.NEVER:
-        status = mold.load(kind)
-        if status is not None:
-            return status
+    status = mold.load(kind)
+    if status is not None:
+        return status
     loaded = time.monotonic() - started
     mold.freeze()
     return mold.serve(loaded)
@@ -57,12 +56,14 @@ class _Mold:
         self._apps: dict[str, WSGIApplication] = {}
 
     def load(self, kind: Preload) -> int | None:
-        """Load every server's application; the exit status where that is the end of this mold."""
+        """Load every server's application, unless workers do; the exit status where that is the end of this mold."""
         deployment = self._site.deployment
+        servers = () if kind is Preload.NEVER else tuple(deployment.servers)
         before = preload.inet_sockets()
         try:
             with_alarm(deployment.settings.load_timeout)
-            for name in deployment.servers:
+            self._site.settle()
+            for name in servers:
                 self._apps[name] = deployment.load_app(name)
         except BaseException as error:  # SystemExit too: an application that exits while it loads can't be served
             self._say('failed', reason=describe(error))

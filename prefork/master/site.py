@@ -6,6 +6,7 @@ import os
 
 from prefork import logs
 from prefork.errors import BindError, ConfigError
+from prefork.logs import logger
 from prefork.master import linux
 from prefork.master.generation import Plan
 from prefork.master.orders import Preload
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from wsgiref.types import WSGIApplication
 
+    from prefork.master.privileges import Identity
     from prefork.settings import Address, Settings
 
     ListenerKey = tuple[Address, str, int]
@@ -80,12 +82,14 @@ class Site:
     leaves nothing behind.  Then :meth:`open_logs` gives it its logs, and :meth:`Sockets.open` its listeners.
     """
 
-    __slots__ = ('deployment', 'error_log', 'parts')
+    __slots__ = ('_identity', '_settled', 'deployment', 'error_log', 'parts')
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
         self.error_log: int | None = None
         """A descriptor, or None."""
+        self._identity = _identity(deployment.settings)
+        self._settled = False
         _check(deployment.servers)
         self.parts = {
             name: Part(index, settings, _tls_context(settings))
@@ -98,6 +102,27 @@ class Site:
         preload = Preload(settings.preload) if forks_from_molds else Preload.NO_MOLD
         workers = {name: part.settings.workers for name, part in self.parts.items()}
         return Plan(workers, settings.load_timeout, settings.graceful_timeout, preload)
+
+    def settle(self) -> None:
+        """In molds and workers, before they load: be who, and where, the application runs as.  Raises ConfigError.
+
+        What a mold's application changes of that later is left to the workers that are forked from it.
+        """
+        settings = self.deployment.settings
+        if self._settled or (self._identity is None and settings.umask is None and not settings.chdir):
+            return
+        from prefork.master import privileges
+
+        privileges.settle(settings, self._identity)
+        self._settled = True
+
+    def give_away(self, listener: Listener) -> None:
+        """Let a unix socket belong to whom the application runs as."""
+        if self._identity is not None:
+            try:
+                listener.give_to(self._identity.uid, self._identity.gid)
+            except OSError as error:
+                logger.warning('%s is not given to %s: %s', listener, self._identity, error.strerror or error)
 
     # --- logs -----------------------------------------------------------------------------------------------------
 
@@ -160,6 +185,9 @@ def _open_log(option: str, path: str) -> int | None:
 
 def _check(servers: dict[str, Settings]) -> None:
     complaints = []
+    folder = next(iter(servers.values())).chdir
+    if folder and not os.path.isdir(folder):
+        complaints.append(f'chdir: {folder} is not a folder')
     if 2 * sum(settings.workers for settings in servers.values()) > ROWS:
         complaints.append(f'workers: more than {ROWS // 2} over all servers; a reload needs room for twice as many')
     owners: dict[Address, str] = {}
@@ -177,6 +205,14 @@ def _check(servers: dict[str, Settings]) -> None:
                 owners[address] = name
     if complaints:
         raise ConfigError(*complaints)
+
+
+def _identity(settings: Settings) -> Identity | None:
+    if not (settings.user or settings.group):
+        return None
+    from prefork.master import privileges
+
+    return privileges.identity(settings)
 
 
 def _tls_context(settings: Settings) -> ssl.SSLContext | None:
@@ -213,6 +249,8 @@ class Sockets:
             part.listeners = [self._open[key] for key in wanted[name]]
             for key in kept.intersection(wanted[name]):
                 self._open[key].adjust(part.settings)
+        for listener in site.listeners():
+            site.give_away(listener)
         return list(opened.values())
 
     def keep(self, wanted: set[Listener]) -> None:
