@@ -43,7 +43,7 @@ _GROUPS = {
     'ssl_cert_file': 'TLS',
     'secure_proxy_ssl_header': 'proxies',
     'access_log': 'logs',
-    'user': 'the service',
+    'pidfile': 'the service',
 }
 
 

@@ -388,6 +388,7 @@ class Settings:
     )
 
     # the service
+    pidfile: str = option(PATH, '', 'A file that says the process id of the master while it runs.', MASTER)
     user: str = option(
         USER, '', 'The user, by name or number, that the application runs as; only root can become another.', MASTER
     )

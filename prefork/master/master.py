@@ -80,6 +80,7 @@ class Master:
             return self._serve()
         finally:
             self._sites.close_listeners()
+            self._sites.remove_pidfile()
             self._children.selector.close()
             self._signals.close()
 

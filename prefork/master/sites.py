@@ -1,4 +1,4 @@
-"""Which generation has which site, and the sockets and logs that the master holds for them."""
+"""Which generation has which site, and the sockets, logs and pidfile that the master holds for them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from prefork.master.children import Child
+    from prefork.master.pidfile import Pidfile
     from prefork.master.site import Site
 
 
 class Sites:
     """The sites of the generation that serves, and of the one that may come to serve."""
 
-    __slots__ = ('_arriving', '_by_generation', '_logging', '_shrunk', '_sockets')
+    __slots__ = ('_arriving', '_by_generation', '_logging', '_pidfile', '_shrunk', '_sockets')
 
     def __init__(self) -> None:
         self._sockets = Sockets()
@@ -30,6 +31,7 @@ class Sites:
         """Generations with a listener that their successor hasn't."""
         self._logging: Site | None = None
         """Whose error log this process writes to."""
+        self._pidfile: Pidfile | None = None
 
     def open(self, site: Site) -> None:
         """Open what ``site`` needs, for the generation that begins next.
@@ -40,9 +42,11 @@ class Sites:
             if site is not self._logging:
                 site.open_logs()
             new = self._sockets.open(site)
+            self._move_pidfile(site.deployment.settings.pidfile)
         except Exception:
             if site is not self._logging:
                 site.close_logs()
+            self._close_unused()
             raise
         self._arriving = site
         for listener in new:
@@ -115,8 +119,29 @@ class Sites:
         """Let no new connection in, and close the master's copies."""
         self._sockets.keep(set())
 
+    def _move_pidfile(self, path: str) -> None:
+        """Have the pidfile be ``path``; '' is none.  Raises ConfigError, and leaves it where it was."""
+        wanted = os.path.abspath(path) if path else ''
+        if wanted == (self._pidfile.path if self._pidfile is not None else ''):
+            return
+        new = None
+        if wanted:
+            from prefork.master.pidfile import Pidfile
+
+            new = Pidfile(wanted)
+        self.remove_pidfile()
+        self._pidfile = new
+
+    def remove_pidfile(self) -> None:
+        """The master ends, or has another one."""
+        if self._pidfile is not None:
+            self._pidfile.remove()
+            self._pidfile = None
+
     def close_in_child(self, mine: Site) -> None:
-        """In a fork of the master: close what belongs to other sites alone."""
+        """In a fork of the master: close what belongs to it, and to other sites alone."""
+        if self._pidfile is not None:
+            self._pidfile.close()
         self._log_here(mine)
         for site in self._each():
             if site is not mine:
