@@ -399,6 +399,9 @@ class Settings:
         UMASK, '', 'What files that the application makes must not permit, as a mode such as 0027.', MASTER
     )
     chdir: str = option(PATH, '', 'The folder that the application runs in.', MASTER)
+    daemon: bool = option(
+        BOOLEAN, 'false', 'Go to the background, and say by the exit status whether it serves.', MASTER
+    )
 
     def __init__(self, values: dict[str, Any] | None = None) -> None:
         given = {} if values is None else values

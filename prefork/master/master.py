@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from prefork.master.channel import Channel
     from prefork.master.children import Child
+    from prefork.master.daemon import Launch
     from prefork.master.orders import Key, Order, Preload
     from prefork.scoreboard import Row
 
@@ -50,9 +51,10 @@ _STEPS = {signal.SIGTTIN: 1, signal.SIGTTOU: -1}
 class Master:
     """``load`` reads the configuration at the start and at each HUP; it raises ConfigError where it can't be used."""
 
-    def __init__(self, load: Callable[[], Deployment]) -> None:
+    def __init__(self, load: Callable[[], Deployment], launch: Launch | None = None) -> None:
         claim_standard_descriptors()  # before the selector below can get one of their numbers
         self._load = load
+        self._launch = launch
         self._supervisor = Supervisor()
         self._clock = time.monotonic
         self._board = Scoreboard()
@@ -63,26 +65,39 @@ class Master:
         self._status: int | None = None
         self._subreaper = False
 
-    def run(self) -> int:
+    def run(self, site: Site | None = None) -> int:
         """Serve until a signal ends it, or the failure of the first generation; the exit status.
 
-        Raises ConfigError and BindError, before anything has been started.
+        ``site`` is what has been loaded already.  With ``daemon``, another process serves, and this one waits until it
+        is ready.  Raises ConfigError and BindError, before anything has been started.
         """
-        site = Site(self._load())
-        self._sites.log_to(site)
-        self._signals = Signals(MASTER_SIGNALS)
+        self._signals = Signals(MASTER_SIGNALS)  # first of all: process 1 gets no signal that it has no handler for
         try:
-            if not self._open(site):
+            site = site or Site(self._load())
+            if self._launch is not None or not site.deployment.settings.daemon:
+                return self._run(site)
+            if _ENDS.intersection(self._signals.read()):
                 return EX_OK
-            self._subreaper = linux.become_subreaper()
-            self._children.selector.register(self._signals, selectors.EVENT_READ)
-            self._start(site)
-            return self._serve()
         finally:
             self._sites.close_listeners()
             self._sites.remove_pidfile()
             self._children.selector.close()
             self._signals.close()
+        from prefork.master import daemon
+
+        return daemon.launch(lambda launch: Master(self._load, launch).run(site))
+
+    def _run(self, site: Site) -> int:
+        self._sites.log_to(site)
+        if self._launch is not None:
+            self._launch.listen()
+            site.take_standard_error()
+        if not self._open(site):
+            return EX_OK
+        self._subreaper = linux.become_subreaper()
+        self._children.selector.register(self._signals, selectors.EVENT_READ)
+        self._start(site)
+        return self._serve()
 
     # --- configurations -------------------------------------------------------------------------------------------
 
@@ -229,6 +244,8 @@ class Master:
     def _close_in_child(self, ours: Channel, site: Site) -> None:
         """In a fork: close what is the master's alone, or other children's."""
         ours.close()
+        if self._launch is not None:
+            self._launch.close()
         self._children.close_in_child()
         self._signals.close_descriptors()
         self._sites.close_in_child(site)
@@ -300,6 +317,8 @@ class Master:
 
     def _commit(self, order: orders.Commit) -> None:
         self._sites.commit(order.generation)
+        if self._launch is not None:
+            self._launch.end(EX_OK)
 
     def _discard(self, order: orders.Discard) -> None:
         self._sites.discard(order.generation)

@@ -54,7 +54,7 @@ class Pidfile:
 
 
 def _take_over(path: str) -> int | None:
-    """Lock what is there and may be replaced; its descriptor, None where there is none.  Raises ConfigError, OSError."""
+    """Lock what is there and may be replaced; its descriptor, or None.  Raises ConfigError where it may not be."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -86,8 +86,8 @@ class Site:
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
-        self.error_log: int | None = None
-        """A descriptor, or None."""
+        self.error_log = logs.STDERR
+        """A descriptor."""
         self._identity = _identity(deployment.settings)
         self._settled = False
         _check(deployment.servers)
@@ -130,7 +130,8 @@ class Site:
         """Open the error log and the access logs.  Raises ConfigError; then none of them is open."""
         path = self.deployment.settings.error_log
         try:
-            self.error_log = logs.STDERR if path == '-' else _open_log('error_log', path)
+            if path != '-':
+                self.error_log = _open_log('error_log', os.devnull if path == 'off' else path) or logs.STDERR
             for part in self.parts.values():
                 part.access_log = _open_log('access_log', part.settings.access_log)
         except ConfigError:
@@ -139,7 +140,14 @@ class Site:
 
     def log_here(self) -> None:
         """Have this process write its own log lines to the error log, once that is open."""
-        logs.setup(self.deployment.settings, logs.STDERR if self.error_log is None else self.error_log)
+        logs.setup(self.deployment.settings, self.error_log)
+
+    def take_standard_error(self) -> None:
+        """Have what this process and its programs write to standard error be in the error log, too."""
+        os.dup2(self.error_log, logs.STDERR)
+
+    def has_standard_error(self) -> bool:
+        return self.error_log > logs.STDERR and os.path.sameopenfile(self.error_log, logs.STDERR)
 
     def log_files(self) -> dict[str, str]:
         """The paths of the logs that are files, by name: ERROR_LOG, or the server whose access log it is."""
@@ -150,13 +158,16 @@ class Site:
     def replace_log(self, name: str, new: int) -> None:
         """Write the log ``name``, which is a file, to the file ``new`` from now on, in this process."""
         descriptor = self.error_log if name == ERROR_LOG else self.parts[name].access_log
-        if descriptor is not None:
-            logs.replace(descriptor, new)
+        if descriptor is None:
+            return
+        if name == ERROR_LOG and self.has_standard_error():
+            logs.replace(logs.STDERR, new)
+        logs.replace(descriptor, new)
 
     def close_logs(self) -> None:
-        if self.error_log is not None and self.error_log > logs.STDERR:
+        if self.error_log > logs.STDERR:
             os.close(self.error_log)
-        self.error_log = None
+        self.error_log = logs.STDERR
         for part in self.parts.values():
             part.close_log()
 
@@ -184,10 +195,7 @@ def _open_log(option: str, path: str) -> int | None:
 
 
 def _check(servers: dict[str, Settings]) -> None:
-    complaints = []
-    folder = next(iter(servers.values())).chdir
-    if folder and not os.path.isdir(folder):
-        complaints.append(f'chdir: {folder} is not a folder')
+    complaints = _check_service(servers)
     if 2 * sum(settings.workers for settings in servers.values()) > ROWS:
         complaints.append(f'workers: more than {ROWS // 2} over all servers; a reload needs room for twice as many')
     owners: dict[Address, str] = {}
@@ -205,6 +213,23 @@ def _check(servers: dict[str, Settings]) -> None:
                 owners[address] = name
     if complaints:
         raise ConfigError(*complaints)
+
+
+def _check_service(servers: dict[str, Settings]) -> list[str]:
+    settings, *_ = servers.values()
+    complaints = []
+    if settings.chdir and not os.path.isdir(settings.chdir):
+        complaints.append(f'chdir: {settings.chdir} is not a folder')
+    if not settings.daemon:
+        return complaints
+    if os.getpid() == 1:
+        complaints.append('daemon: this is process 1, with which everything else ends')
+    paths = {'error_log': settings.error_log}
+    paths.update((f'[server:{name}] access_log', each.access_log) for name, each in servers.items())
+    for name, path in paths.items():
+        if path == '-':
+            complaints.append(f'{name}: a daemon has no terminal to log to; set a path, or off')
+    return complaints
 
 
 def _identity(settings: Settings) -> Identity | None:

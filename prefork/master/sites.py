@@ -61,6 +61,8 @@ class Sites:
         self._log_here(site)
 
     def _log_here(self, site: Site) -> None:
+        if self._logging is not None and self._logging.has_standard_error():
+            site.take_standard_error()
         site.log_here()
         self._logging = site
 
