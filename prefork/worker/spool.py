@@ -6,6 +6,7 @@ import io
 import os
 
 from prefork.errors import ProtocolError
+from prefork.logs import logger
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Spool:
         try:
             self._file.write(data)
         except OSError as error:
-            raise ProtocolError(f'the body cannot be kept: {error.strerror}', 507) from error
+            raise self._failure(error) from error
         self.size = size
 
     def take(self) -> BinaryIO:
@@ -59,7 +60,7 @@ class Spool:
         try:
             self._file.seek(0)  # writes what is still buffered
         except OSError as error:
-            raise ProtocolError(f'the body cannot be kept: {error.strerror}', 507) from error
+            raise self._failure(error) from error
         return self._file
 
     def close(self) -> None:
@@ -78,4 +79,9 @@ class Spool:
             memory.seek(0)
             file.write(memory.read())
         except OSError as error:
-            raise ProtocolError(f'the body cannot be kept: {error.strerror}', 507) from error
+            raise self._failure(error) from error
+
+    def _failure(self, error: OSError) -> ProtocolError:
+        """What the client is told; the operator is told where."""
+        logger.error('spool_dir: %s: the body of a request cannot be kept: %s', self._directory, error.strerror)
+        return ProtocolError(f'the body cannot be kept: {error.strerror}', 507)

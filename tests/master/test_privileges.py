@@ -10,7 +10,6 @@ import pwd
 import signal
 import ssl
 import stat
-import tempfile
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +20,7 @@ from prefork.errors import EX_CONFIG, EX_NOPERM, ConfigError
 from prefork.master.privileges import Identity, identity
 from prefork.master.signals import fork
 from prefork.settings import Settings
-from tests.master.site import APP, CHANGED, Site, children, get, molds, open_files, reload, workers
+from tests.master.site import APP, CHANGED, children, get, molds, open_files, open_site, reload, workers
 from tests.namespaces import as_root, as_user, for_others, in_mount_namespace
 from tests.serving import PREFORK, serve, start
 
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.certificates import Certificates
+    from tests.master.site import Site
 
 pytestmark = as_root
 
@@ -68,13 +68,8 @@ def seen(environ, start_response):
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    """A site in a folder that everybody can enter, with a folder in it that everybody can write to."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        (folder / 'open').mkdir()
-        (folder / 'open').chmod(0o777)
-        yield Site(folder)
+    with open_site() as site:
+        yield site
 
 
 def identities(pid: int) -> dict[str, list[int]]:
