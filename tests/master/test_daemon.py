@@ -18,6 +18,7 @@ from tests.serving import Output, start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.master.site import Site
 
@@ -40,14 +41,21 @@ def daemon(site: Site, *flags: str) -> Iterator[int]:
     with site.start(*FLAGS, '--bind', f'unix:{site.folder}/socket', *flags) as server:
         assert server.wait() == 0
         assert server.stderr.text == ''
-        pid = int((site.folder / 'pid').read_text())
-        with watched(pid) as end:
-            try:
-                yield pid
-            finally:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGINT)
-                assert select.select([end], [], [], 15)[0]
+        with started(site) as pid:
+            yield pid
+
+
+@contextlib.contextmanager
+def started(site: Site) -> Iterator[int]:
+    """The process that the pidfile names, gone when the block ends."""
+    pid = int((site.folder / 'pid').read_text())
+    with watched(pid) as end:
+        try:
+            yield pid
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(end, signal.SIGINT)
+            assert select.select([end], [], [], 15)[0]
 
 
 def log(site: Site) -> str:
@@ -55,19 +63,24 @@ def log(site: Site) -> str:
 
 
 @contextlib.contextmanager
-def followed(site: Site) -> Iterator[Output]:
-    """The error log as it grows, wherever the file of that name comes to be."""
-    command = ['tail', '-n', '+1', '-F', '--quiet', str(site.folder / 'error.log')]
+def followed(site: Site, name: str = 'error.log') -> Iterator[Output]:
+    """The log as it grows, wherever the file of that name comes to be."""
+    command = ['tail', '-n', '+1', '-F', '--quiet', str(site.folder / name)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as tail:
         assert tail.stdout is not None
         output = Output(tail.stdout)
-        yield output
-        tail.kill()
-        output.close(10)
+        try:
+            yield output
+        finally:
+            tail.kill()
+            output.close(10)
 
 
-def descriptors(pid: int) -> list[str]:
-    return [os.readlink(f'/proc/{pid}/fd/{number}') for number in range(3)]
+def check_standard_descriptors(pids: set[int], log: Path) -> None:
+    for pid in pids:
+        with contextlib.suppress(FileNotFoundError):  # it has ended
+            found = [os.readlink(f'/proc/{pid}/fd/{number}') for number in range(3)]
+            assert found == [os.devnull, os.devnull, str(log)]
 
 
 def test_the_process_that_was_started_ends_when_the_daemon_serves(site: Site) -> None:
@@ -79,8 +92,7 @@ def test_the_process_that_was_started_ends_when_the_daemon_serves(site: Site) ->
         assert session != os.getsid(0)
         assert session == group != pid, 'it can have no terminal: it leads no session'
         assert len(children(pid)) >= 2
-        for each in (pid, *children(pid)):
-            assert descriptors(each) == [os.devnull, os.devnull, str(site.folder / 'error.log')]
+        check_standard_descriptors({pid, *children(pid)}, site.folder / 'error.log')
     assert not (site.folder / 'pid').exists()
     assert 'stopped' in log(site)
 
@@ -91,12 +103,27 @@ def test_it_is_reloaded_and_stopped_like_any_other(site: Site) -> None:
         os.kill(pid, signal.SIGHUP)
         output.wait_for('generation 2: loaded')
         assert ask(site, '/version') == 'two'
-        for each in (pid, *children(pid)):
-            assert descriptors(each) == [os.devnull, os.devnull, str(site.folder / 'error.log')]
+        check_standard_descriptors({pid, *children(pid)}, site.folder / 'error.log')
         os.kill(pid, signal.SIGWINCH)
         output.wait_for('resting')
         os.kill(pid, signal.SIGTERM)
         output.wait_for('stopped')
+
+
+def test_another_error_log_gets_standard_error_too(site: Site) -> None:
+    path = site.folder / 'app.ini'
+    options = '[server:main]\nbind = unix:socket\ndaemon = true\npidfile = pid\naccess_log = off\nerror_log = {}\n'
+    path.write_text(options.format('error.log') + '[app:main]\nuse = egg:prefork\n')
+    with start('app.ini', cwd=site.folder) as server:
+        assert server.wait() == 0
+    with started(site) as pid, followed(site) as output:
+        path.write_text(options.format('other.log') + '[app:main]\nuse = egg:prefork\n')
+        before = children(pid)
+        os.kill(pid, signal.SIGHUP)
+        output.wait_for('reloading')
+        with followed(site, 'other.log') as other:
+            other.wait_for('generation 2: loaded')
+        check_standard_descriptors({pid, *children(pid) - before}, site.folder / 'other.log')
 
 
 SAYS = """
@@ -158,10 +185,16 @@ def test_a_daemon_has_no_terminal_to_log_to(site: Site) -> None:
         server.stderr.wait_for(r'\[server:main\] access_log: a daemon has no terminal')
 
 
-def loading(site: Site) -> int:
+@contextlib.contextmanager
+def loading(site: Site) -> Iterator[int]:
     """The master, while the application waits."""
     site.wait_for_arrival()
-    return int((site.folder / 'pid').read_text())
+    try:
+        with started(site) as pid:
+            yield pid
+    finally:
+        with contextlib.suppress(OSError):  # a mold that waits there still, as one without a master does
+            os.close(os.open(site.folder / 'gate', os.O_WRONLY | os.O_NONBLOCK))
 
 
 ENDS = {'it is killed': (signal.SIGKILL, EX_SOFTWARE), 'it is told to end': (signal.SIGTERM, EX_TEMPFAIL)}
@@ -170,33 +203,30 @@ ENDS = {'it is killed': (signal.SIGKILL, EX_SOFTWARE), 'it is told to end': (sig
 @pytest.mark.parametrize(('number', 'status'), ENDS.values(), ids=ENDS)
 def test_a_master_that_ends_before_it_is_ready(number: signal.Signals, status: int, site: Site) -> None:
     site.write(APP + 'wait()\n')
-    with site.start(*FLAGS) as server:
-        os.kill(loading(site), number)
+    with site.start(*FLAGS) as server, loading(site) as pid:
+        os.kill(pid, number)
         assert server.wait() == status
-        with contextlib.suppress(OSError):  # nobody waits there any more, unless the mold has outlived its master
-            os.close(os.open(site.folder / 'gate', os.O_WRONLY | os.O_NONBLOCK))
 
 
 def test_interrupting_the_start_ends_it(site: Site) -> None:
     site.write(APP + 'wait()\n')
-    with site.start(*FLAGS) as server:
-        with watched(loading(site)) as end:
-            server.send_signal(signal.SIGINT)
-            assert server.wait() == EX_TEMPFAIL
-            assert select.select([end], [], [], 10)[0]
+    with site.start(*FLAGS) as server, loading(site) as pid, watched(pid) as end:
+        server.send_signal(signal.SIGINT)
+        assert server.wait() == EX_TEMPFAIL
+        assert select.select([end], [], [], 10)[0]
         assert 'Traceback' not in server.stderr.text
 
 
 def test_nobody_has_to_wait(site: Site) -> None:
     """A start whose first process is killed goes on, as it would without it."""
     site.write(APP + 'wait()\n')
-    with site.start(*FLAGS, '--bind', f'unix:{site.folder}/socket') as server:
-        pid = loading(site)
+    with (
+        site.start(*FLAGS, '--bind', f'unix:{site.folder}/socket') as server,
+        loading(site),
+        followed(site) as output,
+    ):
         server.send_signal(signal.SIGKILL)
         server.wait()
-        with watched(pid) as end, followed(site) as output:
-            site.open_gate('')
-            output.wait_for('ready: 2 workers')
-            assert ask(site, '/version') == 'one'
-            os.kill(pid, signal.SIGTERM)
-            assert select.select([end], [], [], 10)[0]
+        site.open_gate('')
+        output.wait_for('ready: 2 workers')
+        assert ask(site, '/version') == 'one'

@@ -12,7 +12,7 @@ import pytest
 
 from prefork.errors import EX_CONFIG, EX_NOPERM, ConfigError
 from prefork.master.pidfile import Pidfile
-from tests.master.site import get, hang_up, molds, reload, workers
+from tests.master.site import get, hang_up, molds, open_files, reload, workers
 from tests.namespaces import as_root, as_user, for_others
 from tests.serving import PREFORK, serve, start
 
@@ -169,6 +169,9 @@ def test_it_is_there_as_long_as_the_master(number: signal.Signals, site: Site) -
         inode = path.stat().st_ino
         reload(server)
         assert path.stat().st_ino == inode
+        assert str(path) in open_files(server.pid)
+        for child in (*molds(server), *workers(server)):
+            assert str(path) not in open_files(child), 'the lock is whoever has it open'
         server.send_signal(number)
         assert server.wait() == 0
         assert not path.exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import re
 import signal
 import threading
 from collections import Counter
@@ -50,7 +51,10 @@ MADE = (
     + """
 
 def make(global_conf):
-    return app
+    return fail
+
+def fail(environ, start_response):
+    raise ValueError('on purpose')
 """
 )
 
@@ -269,4 +273,11 @@ def test_a_reload_that_fails_logs_where_its_predecessor_did(site: Site) -> None:
         reload(server)
         assert 'generation 3: loaded' in two.read_text()
         assert 'generation 3: loaded' not in one.read_text()
-        assert str(one) not in open_files(server.pid)
+        worker = workers(server)[-1]  # the last one of its predecessor's may not have gone yet
+        with pytest.raises(AssertionError):
+            get(server)
+        server.stderr.wait_for('ValueError: on purpose')
+        assert re.search(rf'\[{worker}\] ERROR (.*\n)*ValueError: on purpose', two.read_text())
+        for pid in (server.pid, *molds(server), worker):
+            assert str(two) in open_files(pid)
+            assert str(one) not in open_files(pid)
