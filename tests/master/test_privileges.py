@@ -8,6 +8,7 @@ import json
 import os
 import pwd
 import signal
+import socket
 import ssl
 import stat
 import urllib.request
@@ -120,6 +121,15 @@ def test_the_application_is_the_user_from_its_import_on(site: Site) -> None:
         assert get(server, '/version') == pwd.getpwnam(NAME).pw_dir
         (worker,) = workers(server)
         assert identities(worker)['Gid'] == [pwd.getpwnam(NAME).pw_gid] * 4
+
+
+def test_what_a_fork_would_break_is_still_found(site: Site) -> None:
+    """The kernel gives what /proc says of a process that was root to root: the process itself has to read it."""
+    with socket.create_server(('127.0.0.1', 0)) as database:
+        port = database.getsockname()[1]
+        site.write(APP + f"\nimport socket\nkept = socket.create_connection(('127.0.0.1', {port}))\n")
+        with serve(*site.arguments(1, AS_NOBODY), cwd=site.folder, command=(*for_others(), *PREFORK)) as server:
+            assert f'a socket to 127.0.0.1:{port}' in server.stderr.text
 
 
 def test_umask_and_chdir(site: Site) -> None:

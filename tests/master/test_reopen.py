@@ -139,6 +139,26 @@ def test_each_line_is_in_one_file(disturb: Callable[[Server], object], site: Sit
     assert Counter(path for text in files for path in paths(text)) == Counter(load.asked)
 
 
+def test_a_request_from_before_is_in_the_old_file(site: Site) -> None:
+    """Even where the worker hears of both at once: a stopped one does."""
+    log = site.folder / 'access.log'
+    with site.serve('--access-log', str(log), workers=1) as server:
+        (worker,) = workers(server)
+        connection = http.client.HTTPConnection('127.0.0.1', server.port, timeout=20)
+        with contextlib.closing(connection):
+            connection.request('GET', '/first')
+            connection.getresponse().read()
+            os.kill(worker, signal.SIGSTOP)
+            connection.request('GET', '/second')
+            old = move(log, 1)
+            use_again(server)
+            os.kill(worker, signal.SIGCONT)
+            connection.getresponse().read()
+            wait_until_left(old, [worker])
+        assert paths(old.read_text()) == ['/first', '/second']
+        assert log.read_text() == ''
+
+
 def kill_worker(server: Server) -> None:
     os.kill(workers(server)[0], signal.SIGKILL)
 
