@@ -39,9 +39,12 @@ class Child:
 
     def log_files(self) -> dict[str, str]:
         """The paths of the files that it logs to, by name, as long as it can be told anything about them."""
-        paths = self.site.log_files() if self.reachable else {}
-        mine = paths if isinstance(self.owner, int) else (ERROR_LOG, self.owner[0])
-        return {name: path for name, path in paths.items() if name in mine}
+        if not self.reachable:
+            return {}
+        paths = self.site.log_files()
+        if isinstance(self.owner, int):
+            return paths
+        return {name: path for name, path in paths.items() if name in (ERROR_LOG, self.owner[0])}
 
 
 class Children:

@@ -51,10 +51,9 @@ _STEPS = {signal.SIGTTIN: 1, signal.SIGTTOU: -1}
 class Master:
     """``load`` reads the configuration at the start and at each HUP; it raises ConfigError where it can't be used."""
 
-    def __init__(self, load: Callable[[], Deployment], launch: Launch | None = None) -> None:
+    def __init__(self, load: Callable[[], Deployment]) -> None:
         claim_standard_descriptors()  # before the selector below can get one of their numbers
         self._load = load
-        self._launch = launch
         self._supervisor = Supervisor()
         self._clock = time.monotonic
         self._board = Scoreboard()
@@ -64,28 +63,42 @@ class Master:
         self._queue: deque[Order] = deque()
         self._status: int | None = None
         self._subreaper = False
+        self._launch: Launch | None = None
+        """In a daemon: who waits for it to be ready."""
 
-    def run(self, site: Site | None = None) -> int:
+    def run(self) -> int:
         """Serve until a signal ends it, or the failure of the first generation; the exit status.
 
-        ``site`` is what has been loaded already.  With ``daemon``, another process serves, and this one waits until it
-        is ready.  Raises ConfigError and BindError, before anything has been started.
+        With ``daemon``, another process serves, and this one waits until it is ready.  Raises ConfigError and
+        BindError, before anything has been started.
         """
         self._signals = Signals(MASTER_SIGNALS)  # first of all: process 1 gets no signal that it has no handler for
         try:
-            site = site or Site(self._load())
-            if self._launch is not None or not site.deployment.settings.daemon:
+            site = Site(self._load())
+            if not site.deployment.settings.daemon:
                 return self._run(site)
             if _ENDS.intersection(self._signals.read()):
                 return EX_OK
         finally:
-            self._sites.close_listeners()
-            self._sites.remove_pidfile()
-            self._children.selector.close()
-            self._signals.close()
+            self._close()
         from prefork.master import daemon
 
-        return daemon.launch(lambda launch: Master(self._load, launch).run(site))
+        return daemon.launch(lambda launch: self._run_in_background(site, launch))
+
+    def _run_in_background(self, site: Site, launch: Launch) -> int:
+        self._launch = launch
+        self._children = Children(self._board)  # its selector is this process's alone
+        self._signals = Signals(MASTER_SIGNALS)
+        try:
+            return self._run(site)
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        self._sites.close_listeners()
+        self._sites.remove_pidfile()
+        self._children.selector.close()
+        self._signals.close()
 
     def _run(self, site: Site) -> int:
         self._sites.log_to(site)

@@ -14,6 +14,7 @@ from prefork.errors import EX_NOPERM, ConfigError
 from prefork.logs import logger
 
 _LONGEST = 32
+_TO_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # whatever is there by now, it keeps nobody waiting
 
 
 class Pidfile:
@@ -56,7 +57,7 @@ class Pidfile:
 def _take_over(path: str) -> int | None:
     """Lock what is there and may be replaced; its descriptor, or None.  Raises ConfigError where it may not be."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        descriptor = os.open(path, _TO_READ)
     except FileNotFoundError:
         return None
     try:
@@ -95,8 +96,11 @@ def _write(path: str) -> int:
 
 
 def _read(path: str) -> bytes:
-    with open(path, 'rb') as file:
-        return file.read(_LONGEST)
+    descriptor = os.open(path, _TO_READ)
+    try:
+        return os.read(descriptor, _LONGEST)
+    finally:
+        os.close(descriptor)
 
 
 def _lock(descriptor: int) -> bool:

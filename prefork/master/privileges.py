@@ -99,9 +99,9 @@ def _entry(user: str) -> pwd.struct_passwd | None:
     import pwd
 
     try:
-        return pwd.getpwuid(int(user)) if user.isdigit() else pwd.getpwnam(user)
+        return pwd.getpwuid(int(user)) if _is_number(user) else pwd.getpwnam(user)
     except KeyError:
-        if user.isdigit():
+        if _is_number(user):
             return None
         raise ConfigError(f'user: there is no user {user!r}') from None
 
@@ -110,9 +110,13 @@ def _gid(group: str) -> int:
     import grp
 
     try:
-        return int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
+        return int(group) if _is_number(group) else grp.getgrnam(group).gr_gid
     except KeyError:
         raise ConfigError(f'group: there is no group {group!r}') from None
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdigit()
 
 
 def settle(settings: Settings, identity: Identity | None) -> None:

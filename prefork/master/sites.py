@@ -104,7 +104,7 @@ class Sites:
         for child in children:
             for name, path in child.log_files().items():
                 if (new := _open_once(path, opened)) is not None:
-                    child.channel.send('reopen', [os.dup(new)], log=name)
+                    _pass_on(child, name, new)
         for new in opened.values():
             if new is not None:
                 os.close(new)
@@ -165,3 +165,10 @@ def _open_once(path: str, opened: dict[str, int | None]) -> int | None:
             opened[path] = None
             logger.error('%s cannot be reopened; its old file is written to: %s', path, error.strerror or error)
     return opened[path]
+
+
+def _pass_on(child: Child, name: str, new: int) -> None:
+    try:
+        child.channel.send('reopen', [os.dup(new)], log=name)
+    except OSError as error:  # no descriptor is free, and the others aren't to suffer for it
+        logger.error('process %d still writes to its old logs: %s', child.pid, error.strerror)

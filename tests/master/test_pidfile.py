@@ -152,6 +152,14 @@ def test_what_is_another_ones_by_now_is_not_removed(tmp_path: Path) -> None:
     assert path.read_text() == '1\n'
 
 
+def test_what_somebody_put_in_its_place_keeps_nobody_waiting(tmp_path: Path) -> None:
+    pidfile = Pidfile(str(tmp_path / 'pid'))
+    (tmp_path / 'pid').unlink()
+    os.mkfifo(tmp_path / 'pid')
+    pidfile.remove()
+    assert (tmp_path / 'pid').exists()
+
+
 def test_one_that_was_removed_already_is_no_error(tmp_path: Path) -> None:
     pidfile = Pidfile(str(tmp_path / 'pid'))
     (tmp_path / 'pid').unlink()

@@ -235,6 +235,7 @@ def test_logs_stay_roots_and_are_reopened(site: Site) -> None:
 
 FAILING = {
     'no such user': (('--user', 'no-such-user'), EX_CONFIG, "user: there is no user 'no-such-user'"),
+    'digits of another script': (('--user', '٣'), EX_CONFIG, "user: there is no user '٣'"),
     'no such group': (('--group', 'no-such-group'), EX_CONFIG, "group: there is no group 'no-such-group'"),
     'a number that says no group': (('--user', '54320'), EX_CONFIG, 'user: 54320 has no entry in passwd'),
     'a number that is nobody': (('--user', '4294967295'), EX_CONFIG, 'user: 4294967295 is above 4294967294'),

@@ -256,6 +256,26 @@ def test_what_cannot_be_reopened_is_written_to_where_it_was(site: Site) -> None:
         assert paths(log.read_text()) == ['/second']
 
 
+NO_DESCRIPTORS = """
+import errno, os
+def dup(descriptor):
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+os.dup = dup
+"""
+
+
+def test_a_master_without_descriptors_goes_on(site: Site) -> None:
+    log = site.folder / 'access.log'
+    command = changed(NO_DESCRIPTORS)
+    with serve(*site.arguments(1, ('--access-log', str(log))), cwd=site.folder, command=command) as server:
+        old = move(log, 1)
+        use_again(server)
+        for pid in (*molds(server), *workers(server)):
+            assert f'process {pid} still writes to its old logs: Too many open files' in server.stderr.text
+            assert str(old) in open_files(pid)
+        assert get(server)
+
+
 def test_a_file_that_is_copied_and_truncated_goes_on_from_its_start(site: Site) -> None:
     """As logrotate's copytruncate does it: what is appended must not leave a hole of zeros before it."""
     log = site.folder / 'access.log'
