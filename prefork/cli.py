@@ -43,6 +43,7 @@ _GROUPS = {
     'ssl_cert_file': 'TLS',
     'secure_proxy_ssl_header': 'proxies',
     'access_log': 'logs',
+    'pidfile': 'the service',
 }
 
 
@@ -224,10 +225,12 @@ def check(command: Command) -> int:
     deployment = load(command)
     for notice in deployment.notices:
         print(notice, file=sys.stderr)
-    for warning in Site(deployment).warnings:
+    site = Site(deployment)
+    for warning in site.warnings:
         print(warning, file=sys.stderr)
 
     def load_all(server: str, settings: Settings) -> None:
+        site.settle()
         deployment.load_app(server)
         if settings.post_fork:
             import_object(settings.post_fork)
@@ -286,9 +289,13 @@ def _explain(error: BaseException, settings: Settings) -> None:
 def print_config(command: Command) -> int:
     """Print the effective options as an ini that says where each came from and can be used as it is, and what is
     composed for each server, as an indented tree in its comments."""
+    from prefork.master import privileges
+
     wanted = effective(command.source, command.flags)
 
     def print_tree(server: str, settings: Settings) -> None:
+        if not os.geteuid():  # code of the application's is imported, which root never runs for it
+            privileges.settle(settings, privileges.identity(settings))
         lines = command.source.composition(settings.app)
         print(f'# [server:{server}] serves', *(f'#   {line}' for line in lines), sep='\n')
 

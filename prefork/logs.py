@@ -46,7 +46,16 @@ def open_file(path: str) -> int | None:
         return None
     if path == '-':
         return STDOUT
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, _MODE)
+    # Not blocking: a FIFO that nobody reads would keep the master from its signals; so it is refused (ENXIO, open(2)).
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+    descriptor = os.open(path, flags, _MODE)
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
+def replace(descriptor: int, new: int) -> None:
+    """Write what goes to ``descriptor`` to the file ``new`` from now on, in this process."""
+    os.dup2(new, descriptor, os.get_inheritable(descriptor))
 
 
 class DescriptorHandler(logging.Handler):
@@ -63,15 +72,13 @@ class DescriptorHandler(logging.Handler):
             pass  # the reader of the log is gone; nobody is left to be told
 
 
-def setup(settings: Settings) -> DescriptorHandler:
-    """Send the ``prefork`` logger to ``error_log``, each line with time and process; what was there before goes."""
-    descriptor = STDERR if settings.error_log == '-' else open_file(settings.error_log)
-    handler = DescriptorHandler(STDERR if descriptor is None else descriptor)
+def setup(settings: Settings, descriptor: int) -> None:
+    """Send the ``prefork`` logger to ``descriptor``, each line with time and process; what was there before goes."""
+    handler = DescriptorHandler(descriptor)
     handler.setFormatter(logging.Formatter('%(asctime)s [%(process)d] %(levelname)s %(message)s'))
     logger.handlers[:] = [handler]
     logger.setLevel(settings.log_level.upper() if settings.error_log != 'off' else logging.CRITICAL + 1)
     logger.propagate = False
-    return handler
 
 
 def write_whole(descriptor: int, data: bytes) -> None:

@@ -177,6 +177,14 @@ def _parse_mode(text: str) -> int:
     return mode
 
 
+def _parse_owner(text: str) -> str:
+    if text.isascii() and text.isdigit():
+        if int(text) > 2**32 - 2:  # the next one is -1 to the kernel, which is nobody
+            raise ValueError(f'{text} is above {2**32 - 2}, the most there can be')
+        return str(int(text))
+    return text
+
+
 def _parse_workers(text: str) -> int:
     return available_processors() if text == 'auto' else _whole_number(text, 1)
 
@@ -270,6 +278,10 @@ TEXT = Kind('TEXT', str)
 PATH = Kind('PATH', str)
 ADDRESSES = Kind('ADDRESS', _parse_addresses, lambda value: ' '.join(map(str, value)))
 MODE = Kind('MODE', _parse_mode, lambda value: f'{value:04o}')
+UMASK = Kind(
+    'MODE', lambda text: _parse_mode(text) if text else None, lambda value: '' if value is None else f'{value:04o}'
+)
+USER, GROUP = Kind('USER', _parse_owner), Kind('GROUP', _parse_owner)
 WORKERS = Kind('N|auto', _parse_workers)
 OBJECT = Kind('MODULE:FUNCTION', _parse_object)
 READY_URL = Kind('PATH', _parse_ready_url)
@@ -420,6 +432,22 @@ class Settings:
     error_log: str = option(PATH, '-', 'Where the server logs: - is standard error.', MASTER)
     log_level: str = option(
         choice('debug', 'info', 'warning', 'error'), 'info', 'The least level that is logged.', MASTER
+    )
+
+    # the service
+    pidfile: str = option(PATH, '', 'A file that says the process id of the master while it runs.', MASTER)
+    user: str = option(
+        USER, '', 'The user, by name or number, that the application runs as; only root can become another.', MASTER
+    )
+    group: str = option(
+        GROUP, '', 'The group, by name or number, that the application runs as; by default it is that of user.', MASTER
+    )
+    umask: int | None = option(
+        UMASK, '', 'What files that the application makes must not permit, as a mode such as 0027.', MASTER
+    )
+    chdir: str = option(PATH, '', 'The folder that the application runs in.', MASTER)
+    daemon: bool = option(
+        BOOLEAN, 'false', 'Go to the background, and say by the exit status whether it serves.', MASTER
     )
 
     def __init__(self, values: dict[str, Any] | None = None) -> None:

@@ -5,8 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
+
+from prefork.logs import open_file, replace
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CLAIM = """
 import os, sys
@@ -52,3 +58,45 @@ def test_python_has_its_streams_again() -> None:
     """Python gives up those that are closed when it starts; as wsgi.errors, applications write to one of them."""
     command = ['sh', '-c', 'exec "$@" <&- >&- 2>&-', 'sh', sys.executable, '-c', NO_STREAMS]
     assert subprocess.run(command, check=False).returncode == 7
+
+
+def test_a_log_is_appended_to_and_not_inherited_by_programs(tmp_path: Path) -> None:
+    path = tmp_path / 'log'
+    path.write_text('before\n')
+    descriptor = open_file(str(path))
+    assert descriptor is not None
+    os.write(descriptor, b'after\n')
+    assert path.read_text() == 'before\nafter\n'
+    assert os.get_blocking(descriptor)
+    assert not os.get_inheritable(descriptor)
+    os.close(descriptor)
+
+
+def test_others_cannot_read_a_new_log(tmp_path: Path) -> None:
+    path = tmp_path / 'log'
+    before = os.umask(0)
+    try:
+        os.close(open_file(str(path)) or 0)
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_fifo_that_nobody_reads_is_refused(tmp_path: Path) -> None:
+    """Opening it would wait for a reader, and the master with it."""
+    os.mkfifo(tmp_path / 'log')
+    with pytest.raises(OSError, match='No such device or address'):
+        open_file(str(tmp_path / 'log'))
+
+
+@pytest.mark.parametrize('inherited', [True, False])
+def test_a_descriptor_gets_another_file(inherited: bool, tmp_path: Path) -> None:
+    one, two = (os.open(tmp_path / name, os.O_WRONLY | os.O_CREAT) for name in ('one', 'two'))
+    os.set_inheritable(one, inherited)
+    replace(one, two)
+    os.close(two)
+    os.write(one, b'line\n')
+    assert os.get_inheritable(one) is inherited
+    os.close(one)
+    assert (tmp_path / 'one').read_text() == ''
+    assert (tmp_path / 'two').read_text() == 'line\n'

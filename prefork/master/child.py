@@ -56,6 +56,7 @@ def run_worker(
     atexit._clear()
     try:
         with_alarm(part.settings.load_timeout)
+        site.settle()
         app = apps[server] if server in apps else site.deployment.load_app(server)
         _post_fork(part.settings.post_fork)
     except BaseException as error:  # SystemExit too: an application that exits while it loads can't be served
@@ -64,7 +65,7 @@ def run_worker(
         return EX_CONFIG
     finally:
         without_alarm()
-    return _Worker(channel, row, part, app).run(ready_url)
+    return _Worker(channel, row, site, part, app).run(ready_url)
 
 
 def _fill(row: Row, server: int, generation: int, slot: int) -> None:
@@ -88,15 +89,16 @@ def _post_fork(spec: str) -> None:
 class _Worker:
     """The loop, and those that it listens to besides clients."""
 
-    __slots__ = ('_channel', '_loop', '_part', '_ready', '_row', '_signals', '_status')
+    __slots__ = ('_channel', '_loop', '_part', '_ready', '_row', '_signals', '_site', '_status')
 
-    def __init__(self, channel: Channel, row: Row, part: Part, app: WSGIApplication) -> None:
+    def __init__(self, channel: Channel, row: Row, site: Site, part: Part, app: WSGIApplication) -> None:
         from prefork.worker.loop import Loop
 
         self._status = EX_OK
         self._ready = False
         self._channel = channel
         self._row = row
+        self._site = site
         self._part = part
         self._signals = Signals((signal.SIGTERM,))
         if part.contexts is not None:
@@ -140,7 +142,7 @@ class _Worker:
     def _on_message(self) -> None:
         messages, ended = self._channel.receive()
         for message in messages:
-            _ACTS[message.kind](self, **message.body)
+            _ACTS[message.kind](self, *message.descriptors, **message.body)
         if ended:
             self._orphaned()
 
@@ -171,8 +173,19 @@ class _Worker:
     def _ping(self) -> None:
         self._channel.send('pong')
 
+    def _reopen(self, new: int, log: str) -> None:
+        if self._loop.access_log is not None:
+            self._loop.access_log.flush()
+        self._site.replace_log(log, new)
+        os.close(new)
 
-_ACTS: dict[str, Callable[..., None]] = {'drain': _Worker._drain, 'quit': _Worker._quit, 'ping': _Worker._ping}
+
+_ACTS: dict[str, Callable[..., None]] = {
+    'drain': _Worker._drain,
+    'quit': _Worker._quit,
+    'ping': _Worker._ping,
+    'reopen': _Worker._reopen,
+}
 
 
 # --- for molds and workers alike --------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import selectors
 
 from prefork.errors import ChannelError
+from prefork.master.site import ERROR_LOG
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,18 +14,20 @@ if TYPE_CHECKING:
 
     from prefork.master.channel import Channel, Message
     from prefork.master.orders import Key, Order
+    from prefork.master.site import Site
     from prefork.master.supervisor import Supervisor
     from prefork.scoreboard import Row, Scoreboard
 
 
 class Child:
-    """One mold or worker.  ``owner`` is the number of the mold's generation, or the worker's key."""
+    """One mold or worker of ``site``.  ``owner`` is the number of the mold's generation, or the worker's key."""
 
-    __slots__ = ('channel', 'owner', 'pid', 'row')
+    __slots__ = ('channel', 'owner', 'pid', 'row', 'site')
 
-    def __init__(self, owner: int | Key, channel: Channel, pid: int, row: Row | None) -> None:
+    def __init__(self, owner: int | Key, channel: Channel, site: Site, pid: int, row: Row | None) -> None:
         self.owner = owner
         self.channel = channel
+        self.site = site
         self.pid = pid
         """0: not known yet."""
         self.row = row
@@ -33,6 +36,15 @@ class Child:
     def reachable(self) -> bool:
         """Whether its channel is open."""
         return self.channel.fileno() >= 0
+
+    def log_files(self) -> dict[str, str]:
+        """The paths of the files that it logs to, by name, as long as it can be told anything about them."""
+        if not self.reachable:
+            return {}
+        paths = self.site.log_files()
+        if isinstance(self.owner, int):
+            return paths
+        return {name: path for name, path in paths.items() if name in (ERROR_LOG, self.owner[0])}
 
 
 class Children:
@@ -58,8 +70,8 @@ class Children:
         row.clear()
         self._free_rows.append(row)
 
-    def adopt(self, owner: int | Key, channel: Channel, pid: int = 0, row: Row | None = None) -> Child:
-        child = self._by_owner[owner] = Child(owner, channel, pid, row)
+    def adopt(self, owner: int | Key, channel: Channel, site: Site, pid: int = 0, row: Row | None = None) -> Child:
+        child = self._by_owner[owner] = Child(owner, channel, site, pid, row)
         self.selector.register(channel, selectors.EVENT_READ, child)
         return child
 

@@ -21,7 +21,7 @@ from prefork.master.child import run_worker
 from prefork.master.children import Children, event
 from prefork.master.mold import run_mold
 from prefork.master.orders import Backlog
-from prefork.master.signals import MASTER_SIGNALS, Signals, fork
+from prefork.master.signals import MASTER_SIGNALS, Signals, fork, in_foreground
 from prefork.master.site import Deployment, Site
 from prefork.master.sites import Sites
 from prefork.master.supervisor import Supervisor
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from prefork.master.activation import Activation
     from prefork.master.channel import Channel
     from prefork.master.children import Child
+    from prefork.master.daemon import Launch
     from prefork.master.orders import Key, Order, Preload
     from prefork.master.systemd import Manager
     from prefork.scoreboard import Row
@@ -75,26 +76,54 @@ class Master:
         self._queue: deque[Order] = deque()
         self._status: int | None = None
         self._subreaper = False
+        self._launch: Launch | None = None
+        """In a daemon: who waits for it to be ready."""
 
     def run(self) -> int:
         """Serve until a signal ends it, or the failure of the first generation; the exit status.
 
-        Raises ConfigError and BindError, before anything has been started.
+        With ``daemon``, another process serves, and this one waits until it is ready.  Raises ConfigError and
+        BindError, before anything has been started.
         """
-        site = Site(self._load())
-        self._sites.log_to(site)
+        self._signals = Signals(MASTER_SIGNALS)  # first of all: process 1 gets no signal that it has no handler for
+        try:
+            site = Site(self._load())
+            if not site.deployment.settings.daemon:
+                return self._run(site)
+            if _ENDS.intersection(self._signals.read()):
+                return EX_OK
+        finally:
+            self._close()
+        from prefork.master import daemon
+
+        return daemon.launch(lambda launch: self._run_in_background(site, launch))
+
+    def _run_in_background(self, site: Site, launch: Launch) -> int:
+        self._launch = launch
+        self._children = Children(self._board)  # its selector is this process's alone
         self._signals = Signals(MASTER_SIGNALS)
         try:
-            if not self._open(site):
-                return EX_OK
-            self._subreaper = linux.become_subreaper()
-            self._children.selector.register(self._signals, selectors.EVENT_READ)
-            self._start(site)
-            return self._serve()
+            return self._run(site)
         finally:
-            self._sites.close_listeners()
-            self._children.selector.close()
-            self._signals.close()
+            self._close()
+
+    def _close(self) -> None:
+        self._sites.close_listeners()
+        self._sites.remove_pidfile()
+        self._children.selector.close()
+        self._signals.close()
+
+    def _run(self, site: Site) -> int:
+        self._sites.log_to(site)
+        if self._launch is not None:
+            self._launch.listen()
+            site.take_standard_error()
+        if not self._open(site):
+            return EX_OK
+        self._subreaper = linux.become_subreaper()
+        self._children.selector.register(self._signals, selectors.EVENT_READ)
+        self._start(site)
+        return self._serve()
 
     # --- configurations -------------------------------------------------------------------------------------------
 
@@ -182,7 +211,13 @@ class Master:
             self._obey(supervisor.quit(now))
         elif number in _STEPS:
             self._obey(supervisor.resize(now, _STEPS[signal.Signals(number)]))
-        elif number != signal.SIGWINCH:  # a terminal sends that one whenever its window is resized
+        elif number == signal.SIGUSR1:
+            self._sites.reopen_logs(self._children)
+            logger.info('the logs are reopened')
+        elif number == signal.SIGWINCH:
+            if not in_foreground():  # else it is only the terminal, whose window has another size
+                self._obey(supervisor.rest(now))
+        else:
             logger.warning('%s is ignored', signal.Signals(number).name)
 
     def _reap(self) -> None:
@@ -239,7 +274,7 @@ class Master:
             return
         finally:
             theirs.close()
-        self._children.adopt(number, ours, pid)
+        self._children.adopt(number, ours, site, pid)
         self._obey(self._supervisor.mold_started(now, number, pid))
 
     def _be_mold(self, ours: Channel, theirs: Channel, site: Site, preload: Preload) -> int:
@@ -249,6 +284,8 @@ class Master:
     def _close_in_child(self, ours: Channel, site: Site) -> None:
         """In a fork: close what is the master's alone, or other children's."""
         ours.close()
+        if self._launch is not None:
+            self._launch.close()
         self._children.close_in_child()
         self._signals.close_descriptors()
         self._sites.close_in_child(site)
@@ -264,7 +301,7 @@ class Master:
         if not self._subreaper:
             self._fork_worker(key, row, ours, theirs)
             return
-        self._children.adopt(key, ours, row=row)
+        self._children.adopt(key, ours, self._sites.of(key[1]), row=row)
         mold = self._children.get(key[1])
         if mold is None:
             theirs.close()  # it died just now; the end of the channel will say so
@@ -285,7 +322,7 @@ class Master:
             return
         finally:
             theirs.close()
-        self._children.adopt(key, ours, pid, row)
+        self._children.adopt(key, ours, site, pid, row)
         self._obey(self._supervisor.spawned(self._clock(), key, pid))
 
     def _be_worker(self, key: Key, row: Row, ours: Channel, theirs: Channel, site: Site) -> int:
@@ -321,6 +358,8 @@ class Master:
 
     def _commit(self, order: orders.Commit) -> None:
         self._sites.commit(order.generation)
+        if self._launch is not None:
+            self._launch.end(EX_OK)
 
     def _discard(self, order: orders.Discard) -> None:
         self._sites.discard(order.generation)

@@ -38,10 +38,9 @@ def run_mold(channel: Channel, site: Site, board: Scoreboard, kind: Preload) -> 
     signal.signal(signal.SIGTERM, ignore)
     started = time.monotonic()
     mold = _Mold(channel, site, board)
-    if kind is not Preload.NEVER:
-        status = mold.load(kind)
-        if status is not None:
-            return status
+    status = mold.load(kind)
+    if status is not None:
+        return status
     loaded = time.monotonic() - started
     mold.freeze()
     return mold.serve(loaded)
@@ -57,12 +56,14 @@ class _Mold:
         self._apps: dict[str, WSGIApplication] = {}
 
     def load(self, kind: Preload) -> int | None:
-        """Load every server's application; the exit status where that is the end of this mold."""
+        """Load every server's application, unless workers do; the exit status where that is the end of this mold."""
         deployment = self._site.deployment
+        servers = () if kind is Preload.NEVER else tuple(deployment.servers)
         before = preload.inet_sockets()
         try:
             with_alarm(deployment.settings.load_timeout)
-            for name in deployment.servers:
+            self._site.settle()
+            for name in servers:
                 self._apps[name] = deployment.load_app(name)
         except BaseException as error:  # SystemExit too: an application that exits while it loads can't be served
             self._say('failed', reason=describe(error))
@@ -90,6 +91,10 @@ class _Mold:
             messages, ended = self._channel.receive()
             while messages:
                 message = messages.pop(0)
+                if message.kind == 'reopen':
+                    self._site.replace_log(message.body['log'], message.descriptors[0])
+                    os.close(message.descriptors[0])
+                    continue
                 others = [descriptor for later in messages for descriptor in later.descriptors]
                 self._spawn(message, others)
             if ended:
@@ -102,7 +107,7 @@ class _Mold:
     def _spawn(self, message: Message, others: list[int]) -> None:
         """Fork the worker, which reports itself on its own channel; ``unspawned`` where that is impossible.
 
-        ``others`` are the channels of workers that are still to be forked.
+        ``others`` came with messages that are still to be obeyed.
         """
         worker_channel = Channel(socket.socket(fileno=message.descriptors[0]))
         key = message.body['key']

@@ -81,6 +81,20 @@ class Signals:
         os.close(self._writer)
 
 
+def in_foreground() -> bool:
+    """Whether a terminal sends this process its signals: it is in the foreground group of its controlling terminal."""
+    try:
+        terminal = os.open('/dev/tty', os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:  # ENXIO: it has none
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
+
+
 def fork(child: Callable[[], int]) -> int:
     """Fork; the pid of a process that runs ``child`` and exits with what it returns, never to come back here.
 

@@ -6,6 +6,7 @@ import os
 
 from prefork import logs
 from prefork.errors import BindError, ConfigError
+from prefork.logs import logger
 from prefork.master import linux
 from prefork.master.generation import Plan
 from prefork.master.orders import Preload
@@ -19,11 +20,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from wsgiref.types import WSGIApplication
 
-    from prefork.net.tls import Contexts
     from prefork.master.activation import Activation
+    from prefork.master.privileges import Identity
+    from prefork.net.tls import Contexts
     from prefork.settings import Address, Settings
 
     ListenerKey = tuple[Address, str, int]
+
+
+ERROR_LOG = ''
+"""The name of the error log among the logs of a site: no server has it."""
 
 
 class Deployment:
@@ -76,13 +82,17 @@ class Site:
     """One deployment made real, in three steps that the master takes when it starts and when it reloads.
 
     The constructor checks whatever needs neither a socket nor a file of ours to be opened: it raises ConfigError and
-    leaves nothing behind.  Then :meth:`Sockets.open` gives it its listeners, and :meth:`open_logs` its logs.
+    leaves nothing behind.  Then :meth:`open_logs` gives it its logs, and :meth:`Sockets.open` its listeners.
     """
 
-    __slots__ = ('deployment', 'parts', 'warnings')
+    __slots__ = ('_identity', '_settled', 'deployment', 'error_log', 'parts', 'warnings')
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
+        self.error_log = logs.STDERR
+        """A descriptor."""
+        self._identity = _identity(deployment.settings)
+        self._settled = False
         _check(deployment.servers)
         self.warnings = tuple(_warnings(deployment.servers))
         """Sentences for the operator about what will not work, though the rest will."""
@@ -104,19 +114,75 @@ class Site:
             if part.contexts and name in earlier.parts and (contexts := earlier.parts[name].contexts):
                 part.contexts.keep_sessions(contexts)
 
-    def open_logs(self) -> None:
-        """Open the access logs.  Raises ConfigError."""
-        for part in self.parts.values():
-            path = part.settings.access_log
+    def settle(self) -> None:
+        """In molds and workers, before they load: be who, and where, the application runs as.  Raises ConfigError.
+
+        What a mold's application changes of that later is left to the workers that are forked from it.
+        """
+        settings = self.deployment.settings
+        if self._settled or (self._identity is None and settings.umask is None and not settings.chdir):
+            return
+        from prefork.master import privileges
+
+        privileges.settle(settings, self._identity)
+        self._settled = True
+
+    def give_away(self, listener: Listener) -> None:
+        """Let a unix socket belong to whom the application runs as."""
+        if self._identity is not None:
             try:
-                part.access_log = logs.open_file(path)
+                listener.give_to(self._identity.uid, self._identity.gid)
             except OSError as error:
-                self.close_logs()
-                raise ConfigError(f'access_log: {path}: {error.strerror or error}') from error
+                logger.warning('%s is not given to %s: %s', listener, self._identity, error.strerror or error)
+
+    # --- logs -----------------------------------------------------------------------------------------------------
+
+    def open_logs(self) -> None:
+        """Open the error log and the access logs.  Raises ConfigError; then none of them is open."""
+        path = self.deployment.settings.error_log
+        try:
+            if path != '-':
+                self.error_log = _open_log('error_log', os.devnull if path == 'off' else path) or logs.STDERR
+            for part in self.parts.values():
+                part.access_log = _open_log('access_log', part.settings.access_log)
+        except ConfigError:
+            self.close_logs()
+            raise
+
+    def log_here(self) -> None:
+        """Have this process write its own log lines to the error log, once that is open."""
+        logs.setup(self.deployment.settings, self.error_log)
+
+    def take_standard_error(self) -> None:
+        """Have what this process and its programs write to standard error be in the error log, too."""
+        os.dup2(self.error_log, logs.STDERR)
+
+    def has_standard_error(self) -> bool:
+        return self.error_log > logs.STDERR and os.path.sameopenfile(self.error_log, logs.STDERR)
+
+    def log_files(self) -> dict[str, str]:
+        """The paths of the logs that are files, by name: ERROR_LOG, or the server whose access log it is."""
+        paths = {ERROR_LOG: self.deployment.settings.error_log}
+        paths.update((name, part.settings.access_log) for name, part in self.parts.items())
+        return {name: path for name, path in paths.items() if path not in ('-', 'off')}
+
+    def replace_log(self, name: str, new: int) -> None:
+        """Write the log ``name``, which is a file, to the file ``new`` from now on, in this process."""
+        descriptor = self.error_log if name == ERROR_LOG else self.parts[name].access_log
+        if descriptor is None:
+            return
+        if name == ERROR_LOG and self.has_standard_error():
+            logs.replace(logs.STDERR, new)
+        logs.replace(descriptor, new)
 
     def close_logs(self) -> None:
+        if self.error_log > logs.STDERR:
+            os.close(self.error_log)
+        self.error_log = logs.STDERR
         for part in self.parts.values():
             part.close_log()
+
+    # --------------------------------------------------------------------------------------------------------------
 
     def listeners(self) -> set[Listener]:
         return {listener for part in self.parts.values() for listener in part.listeners}
@@ -132,8 +198,15 @@ class Site:
         return mine
 
 
+def _open_log(option: str, path: str) -> int | None:
+    try:
+        return logs.open_file(path)
+    except OSError as error:
+        raise ConfigError(f'{option}: {path}: {error.strerror or error}') from error
+
+
 def _check(servers: dict[str, Settings]) -> None:
-    complaints = []
+    complaints = _check_service(servers)
     if 2 * sum(settings.workers for settings in servers.values()) > ROWS:
         complaints.append(f'workers: more than {ROWS // 2} over all servers; a reload needs room for twice as many')
     owners: dict[Address, str] = {}
@@ -160,6 +233,31 @@ def _warnings(servers: dict[str, Settings]) -> Iterator[str]:
                 f'[server:{name}] spool_dir: {settings.spool_dir}: {reason};'
                 f' bodies of more than body_buffer = {settings.body_buffer} bytes cannot be kept'
             )
+
+
+def _check_service(servers: dict[str, Settings]) -> list[str]:
+    settings, *_ = servers.values()
+    complaints = []
+    if settings.chdir and not os.path.isdir(settings.chdir):
+        complaints.append(f'chdir: {settings.chdir} is not a folder')
+    if not settings.daemon:
+        return complaints
+    if os.getpid() == 1:
+        complaints.append('daemon: this is process 1, with which everything else ends')
+    paths = {'error_log': settings.error_log}
+    paths.update((f'[server:{name}] access_log', each.access_log) for name, each in servers.items())
+    for name, path in paths.items():
+        if path == '-':
+            complaints.append(f'{name}: a daemon has no terminal to log to; set a path, or off')
+    return complaints
+
+
+def _identity(settings: Settings) -> Identity | None:
+    if not (settings.user or settings.group):
+        return None
+    from prefork.master import privileges
+
+    return privileges.identity(settings)
 
 
 def _contexts(settings: Settings) -> Contexts | None:
@@ -203,6 +301,8 @@ class Sockets:
             part.listeners = [self._open[key] for key in wanted[name]]
             for key in kept.intersection(wanted[name]):
                 self._open[key].adjust(part.settings)
+        for listener in site.listeners():
+            site.give_away(listener)
         return list(opened.values())
 
     def _addresses(self, site: Site) -> dict[str, tuple[Address, ...]]:

@@ -1,25 +1,28 @@
-"""Which generation has which site, and the sockets and logs that the master holds for them."""
+"""Which generation has which site, and the sockets, logs and pidfile that the master holds for them."""
 
 from __future__ import annotations
 
 import os
 
 from prefork import logs
-from prefork.errors import ConfigError
 from prefork.logs import logger
 from prefork.master.site import Sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from prefork.master.activation import Activation
+    from prefork.master.children import Child
     from prefork.master.orders import Key
+    from prefork.master.pidfile import Pidfile
     from prefork.master.site import Site
 
 
 class Sites:
     """The sites of the generation that serves, and of the one that may come to serve."""
 
-    __slots__ = ('_arriving', '_by_generation', '_log', '_proven', '_shrunk', '_sockets')
+    __slots__ = ('_arriving', '_by_generation', '_logging', '_pidfile', '_proven', '_shrunk', '_sockets')
 
     def __init__(self, activation: Activation | None = None) -> None:
         self._sockets = Sockets(activation)
@@ -30,7 +33,9 @@ class Sites:
         """The generation that took over last."""
         self._shrunk: set[int] = set()
         """Generations with a listener that their successor hasn't."""
-        self._log: logs.DescriptorHandler | None = None
+        self._logging: Site | None = None
+        """Whose error log this process writes to."""
+        self._pidfile: Pidfile | None = None
 
     def open(self, site: Site) -> None:
         """Open what ``site`` needs, for the generation that begins next.
@@ -38,11 +43,13 @@ class Sites:
         Raises BindError or ConfigError; then nothing is open that wasn't before, and what serves goes on as it did.
         """
         try:
+            if site is not self._logging:
+                site.open_logs()
             new = self._sockets.open(site)
-            site.open_logs()
-            self.log_to(site)
+            self._move_pidfile(site.deployment.settings.pidfile)
         except Exception:
-            site.close_logs()
+            if site is not self._logging:
+                site.close_logs()
             self._close_unused()
             raise
         # What serves is left as it is, certificates too: a generation that comes to nothing has changed nothing, and
@@ -54,15 +61,18 @@ class Sites:
             logger.info('listening on %s', listener)
 
     def log_to(self, site: Site) -> None:
-        """Log where ``site`` wants it from now on.  Raises ConfigError, and logs on as before."""
-        settings = site.deployment.settings
-        previous = self._log
-        try:
-            self._log = logs.setup(settings)
-        except OSError as error:
-            raise ConfigError(f'error_log: {settings.error_log}: {error.strerror or error}') from error
-        if previous is not None and previous.descriptor > logs.STDERR:
-            os.close(previous.descriptor)
+        """Open the logs of the first ``site``, and log there what comes before its sockets are open, too.
+
+        Raises ConfigError.
+        """
+        site.open_logs()
+        self._log_here(site)
+
+    def _log_here(self, site: Site) -> None:
+        if self._logging is not None and self._logging.has_standard_error():
+            site.take_standard_error()
+        site.log_here()
+        self._logging = site
 
     def of(self, generation: int) -> Site:
         """What the generation serves.  One that replaces a dead mold's serves what that one did."""
@@ -80,6 +90,7 @@ class Sites:
     def commit(self, generation: int) -> None:
         """The generation has taken over from all others."""
         self._proven = generation
+        self._log_here(self._by_generation[generation])
         kept = self._by_generation[generation].listeners()
         others = [number for number in self._by_generation if number != generation]
         self._shrunk.update(number for number in others if self._by_generation[number].listeners() - kept)
@@ -93,6 +104,29 @@ class Sites:
             site.close_logs()
         self._close_unused()
 
+    def reopen_logs(self, children: Iterable[Child]) -> None:
+        """Write each log that is a file to what is at its path now, here and in ``children``; a new file, if need be.
+
+        What can't be opened is written to where it was.  Molds pass on what they have: whoever is forked by one that
+        hasn't read the message yet gets a message of its own.
+        """
+        opened: dict[str, int | None] = {}
+        for site in self._each():
+            for name, path in site.log_files().items():
+                if (new := _open_once(path, opened)) is not None:
+                    site.replace_log(name, new)
+        for child in children:
+            for name, path in child.log_files().items():
+                if (new := _open_once(path, opened)) is not None:
+                    _pass_on(child, name, new)
+        for new in opened.values():
+            if new is not None:
+                os.close(new)
+
+    def _each(self) -> list[Site]:
+        """The sites, each once: several generations may have the same."""
+        return list(dict.fromkeys(self._by_generation.values()))
+
     def is_last_to_accept(self, generation: int) -> bool:
         """Whether the kernel may hold connections that only workers of this generation can accept."""
         return generation in self._shrunk
@@ -102,9 +136,31 @@ class Sites:
         self._sockets.refuse()
         self._sockets.keep(set())
 
+    def _move_pidfile(self, path: str) -> None:
+        """Have the pidfile be ``path``; '' is none.  Raises ConfigError, and leaves it where it was."""
+        wanted = os.path.abspath(path) if path else ''
+        if wanted == (self._pidfile.path if self._pidfile is not None else ''):
+            return
+        new = None
+        if wanted:
+            from prefork.master.pidfile import Pidfile
+
+            new = Pidfile(wanted)
+        self.remove_pidfile()
+        self._pidfile = new
+
+    def remove_pidfile(self) -> None:
+        """The master ends, or has another one."""
+        if self._pidfile is not None:
+            self._pidfile.remove()
+            self._pidfile = None
+
     def close_in_child(self, mine: Site) -> None:
-        """In a fork of the master: close what belongs to other sites alone."""
-        for site in {id(site): site for site in self._by_generation.values()}.values():
+        """In a fork of the master: close what belongs to it, and to other sites alone."""
+        if self._pidfile is not None:
+            self._pidfile.close()
+        self._log_here(mine)
+        for site in self._each():
             if site is not mine:
                 site.close_logs()
         for listener in set(self._sockets).difference(mine.listeners()):
@@ -114,3 +170,21 @@ class Sites:
     def _close_unused(self) -> None:
         used = [*self._by_generation.values(), *([self._arriving] if self._arriving is not None else [])]
         self._sockets.keep({listener for site in used for listener in site.listeners()})
+
+
+def _open_once(path: str, opened: dict[str, int | None]) -> int | None:
+    """The file's descriptor in ``opened``, which gets it, or None and a complaint, the first time."""
+    if path not in opened:
+        try:
+            opened[path] = logs.open_file(path)
+        except OSError as error:
+            opened[path] = None
+            logger.error('%s cannot be reopened; its old file is written to: %s', path, error.strerror or error)
+    return opened[path]
+
+
+def _pass_on(child: Child, name: str, new: int) -> None:
+    try:
+        child.channel.send('reopen', [os.dup(new)], log=name)
+    except OSError as error:  # no descriptor is free, and the others aren't to suffer for it
+        logger.error('process %d still writes to its old logs: %s', child.pid, error.strerror)

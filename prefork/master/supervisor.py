@@ -87,13 +87,21 @@ class Supervisor:
         return self._settled(now)
 
     def resize(self, now: float, difference: int) -> list[Order]:
-        """Run so many workers more (or fewer, but one at least) in each server, until the next reload."""
+        """Run so many workers more (or fewer, but the last one stays) in each server, until the next reload."""
         if self.running:
             for generation in filter(None, (self._fleet.candidate, self._fleet.current)):
                 for server, target in generation.targets.items():
-                    generation.targets[server] = max(1, target + difference)
+                    generation.targets[server] = max(min(target, 1), target + difference)
                 wanted = ', '.join(f'{server}: {target}' for server, target in generation.targets.items())
                 self._fleet.log(INFO, f'workers wanted in generation {generation.number}: {wanted}')
+        return self._settled(now)
+
+    def rest(self, now: float) -> list[Order]:
+        """Let all workers go, until a reload or a resize brings some back; meanwhile the kernel keeps connections."""
+        if self.running and self._fleet.current is not None:
+            for generation in filter(None, (self._fleet.candidate, self._fleet.current)):
+                generation.targets = dict.fromkeys(generation.targets, 0)
+            self._fleet.log(INFO, 'resting: all workers drain, and a reload or SIGTTIN starts some again')
         return self._settled(now)
 
     def stop(self, now: float) -> list[Order]:

@@ -56,6 +56,11 @@ class Listener:
             except OSError as error:
                 logger.warning('%s: socket_mode is not applied: %s', self, error.strerror or error)
 
+    def give_to(self, uid: int, gid: int) -> None:
+        """Let a unix socket that we made be theirs.  Raises OSError."""
+        if self._is_at_its_path():
+            os.chown(self.address.host, uid, gid, follow_symlinks=False)
+
     def unlink(self) -> None:
         """Remove a unix socket's path, if it is still this one's: nobody new will find it, but it goes on working."""
         if not self._is_at_its_path():

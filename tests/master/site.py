@@ -9,6 +9,7 @@ import re
 import signal
 import ssl
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,6 +95,17 @@ class Site:
     def environment(extra: Mapping[str, str] | None) -> dict[str, str]:
         # A changed source must be read again even within the second that bytecode files are stamped with.
         return {'PYTHONDONTWRITEBYTECODE': '1', **(extra or {})}
+
+
+@contextlib.contextmanager
+def open_site() -> Iterator[Site]:
+    """A site that every user can read, unlike pytest's folders, with the folder ``open`` for everybody to write to."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / 'open').mkdir()
+        (folder / 'open').chmod(0o777)
+        yield Site(folder)
 
 
 # The command line, in a world that differs in one thing.

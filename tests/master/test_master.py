@@ -44,8 +44,9 @@ def test_last_words_are_heard_before_the_death(log: pytest.LogCaptureFixture) ->
 
     pid = fork(fail)
     theirs.close()
-    master._children.adopt(1, ours, pid)
-    master._supervisor.reload(0.0, Site(deployment()).plan(forks_from_molds=True))
+    site = Site(deployment())
+    master._children.adopt(1, ours, site, pid)
+    master._supervisor.reload(0.0, site.plan(forks_from_molds=True))
     master._supervisor.mold_started(0.0, 1, pid)
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     master._reap()

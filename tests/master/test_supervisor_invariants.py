@@ -51,6 +51,7 @@ class World(RuleBasedStateMachine):
         self.kinds: dict[int, Preload] = {}
         self.status: int | None = None
         self.stopping = False
+        self.resting = False
 
     # --- carrying out ---------------------------------------------------------------------------------------------
 
@@ -121,7 +122,7 @@ class World(RuleBasedStateMachine):
             return
         self.serving.remove(key)
         others = {other for other in self.serving if other[0] == key[0]}
-        if not self.stopping and backlog is Backlog.LEAVE and key[0] in self.wanted:
+        if not self.stopping and not self.resting and backlog is Backlog.LEAVE and key[0] in self.wanted:
             assert others, f'nobody serves {key[0]} when {key} is let go'
 
     def do_Quit(self, order: orders.Quit) -> None:
@@ -154,12 +155,21 @@ class World(RuleBasedStateMachine):
     @rule(plan=PLANS)
     def reload(self, plan: Plan) -> None:
         self.wanted &= frozenset(plan.workers)
+        self.resting = False
         self.tell('reload', plan)
 
     @precondition(running)
     @rule(difference=st.sampled_from([1, -1]))
     def resize(self, difference: int) -> None:
+        self.resting &= difference < 0
         self.tell('resize', difference)
+
+    @precondition(running)
+    @rule(luck=st.integers(0, 4))
+    def rest(self, luck: int) -> None:
+        if not luck:
+            self.resting = self.boss._fleet.current is not None
+            self.tell('rest')
 
     @precondition(running)
     @rule(how=st.sampled_from(['stop', 'quit']), luck=st.integers(0, 9))
