@@ -174,8 +174,6 @@ class _Worker:
         self._channel.send('pong')
 
     def _reopen(self, new: int, log: str) -> None:
-        if self._loop.access_log is not None:
-            self._loop.access_log.flush()
         self._site.replace_log(log, new)
         os.close(new)
 

@@ -216,6 +216,8 @@ def test_logs_stay_roots_and_are_reopened(site: Site) -> None:
     flags = (*AS_NOBODY, '--access-log', str(log))
     with serve(*site.arguments(1, flags), cwd=site.folder, command=(*for_others(), *PREFORK)) as server:
         get(server, '/first')
+        while '/first' not in log.read_text():
+            os.sched_yield()
         old = log.rename(folder / 'old')
         server.send_signal(signal.SIGUSR1)
         server.stderr.wait_for('the logs are reopened')
