@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
 
 import pytest
+
+from prefork.logs import Sparingly, logger
 
 CLAIM = """
 import os, sys
@@ -52,3 +55,18 @@ def test_python_has_its_streams_again() -> None:
     """Python gives up those that are closed when it starts; as wsgi.errors, applications write to one of them."""
     command = ['sh', '-c', 'exec "$@" <&- >&- 2>&-', 'sh', sys.executable, '-c', NO_STREAMS]
     assert subprocess.run(command, check=False).returncode == 7
+
+
+def test_warnings_that_anybody_can_cause_are_few(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logger, 'propagate', True)  # whatever other tests made of it
+    caplog.set_level(logging.INFO, logger.name)
+    warnings = Sparingly()
+    for second in range(130):
+        warnings.warn(1000.0 + second, f'at {second}')
+    assert caplog.messages == [
+        'at 0',
+        'at 60, and 59 more since the last such line',
+        'at 120, and 59 more since the last such line',
+    ]

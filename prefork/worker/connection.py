@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import threading
     from typing import Any
 
+    from prefork.net.preface import Preface
     from prefork.net.transport import PlainTransport, TLSTransport
     from prefork.worker.loop import Loop
 
@@ -135,6 +136,10 @@ class Connection:
             self.deadline = self._loop.now + limits.ssl_handshake_timeout
         else:
             self.deadline = self._loop.now + limits.header_timeout
+        if phase is PREFACE:
+            from prefork.net.preface import PrefaceParser  # not without proxy_protocol
+
+            self._preface = PrefaceParser()
         self._watch(EVENT_READ)
 
     @property
@@ -200,6 +205,36 @@ class Connection:
                 self._on_late_bytes()
         elif phase is HANDSHAKE:
             self._on_handshake()
+        elif phase is PREFACE:
+            self._on_preface()
+
+    def _on_preface(self) -> None:
+        """The proxy says for whom it speaks, before TLS and before the first request."""
+        parser = self._preface
+        try:
+            data = self._transport.peek(PREFACE_SIZE)
+            if data:
+                self._transport.skip(parser.feed(data))  # what is to come can be on its way only
+        except BlockingIOError:
+            return
+        except ProtocolError as error:
+            self._loop.note_refusal(self.client[0], error.reason)
+            data = b''
+        except OSError:
+            data = b''
+        if not data:
+            self.close()
+        elif parser.preface is not None:
+            self._introduce(parser.preface)
+
+    def _introduce(self, preface: Preface) -> None:
+        self.base = self._loop.gateway.introduce(self.base, preface)
+        self.client = preface.client or self.client
+        if self._transport.tls:
+            self.phase = HANDSHAKE
+            self.deadline = self._loop.now + self._loop.settings.ssl_handshake_timeout
+        else:
+            self.phase = IDLE  # with what is left of header_timeout
 
     def _on_handshake(self) -> None:
         try:
@@ -260,6 +295,8 @@ class Connection:
                 self.minor, self.persist, length, expects = self._loop.parser.parse(head, environ)
                 if length > self._loop.largest_body:
                     raise ProtocolError('the body is too large', 413)
+                if self._loop.gateway.behind_proxies:
+                    self._see_through(environ)
             except ProtocolError as error:
                 self.refuse(error)
                 return
@@ -272,6 +309,11 @@ class Connection:
                 return
             if not self._run():
                 return
+
+    def _see_through(self, environ: dict[str, Any]) -> None:
+        """Whose request it is: a proxy may send those of many clients on one connection.  Raises ProtocolError."""
+        self._loop.gateway.see_through(environ)
+        self.client = environ['REMOTE_ADDR'], int(environ['REMOTE_PORT'])
 
     def _await_head(self, data: bytes) -> None:
         """``data`` has no whole head yet: see that it can become one, and wait."""
@@ -644,7 +686,7 @@ class Connection:
 
     def drain(self, deadline: float) -> None:
         """The worker goes: wait a moment for a request that may be on its way, and answer it as the last."""
-        if self.phase is IDLE:
+        if self.phase is IDLE or self.phase is PREFACE:
             self.deadline = min(self.deadline, self._loop.now + LINGER, deadline)
             self._loop.look_at(self.deadline)
 

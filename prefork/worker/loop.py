@@ -361,12 +361,18 @@ class Loop:
         base = self.gateway.client_environ(base, *client)
         if base['SERVER_NAME'] in _WILDCARDS:
             base['SERVER_NAME'] = sock.getsockname()[0]
+        proxied = self.settings.proxy_protocol
+        if proxied and not base.get(TRUSTED):
+            sock.close()
+            self.note_refusal(client[0], 'trusted_proxies has no such address')
+            return True
         connection = self.pool.take()
         if listener.tls:
             # The listener's socket is an SSLSocket, and what it accepts is one too.
-            connection.open(TLSTransport(sock), client, base, Phase.HANDSHAKE)  # type: ignore[arg-type]
+            phase = Phase.PREFACE if proxied else Phase.HANDSHAKE
+            connection.open(TLSTransport(sock), client, base, phase)  # type: ignore[arg-type]
         else:
-            connection.open(PlainTransport(sock), client, base, Phase.IDLE)
+            connection.open(PlainTransport(sock), client, base, Phase.PREFACE if proxied else Phase.IDLE)
         self.look_at(self.now + self._shortest_timeout)  # before the deadline that it has, or gets next
         return True
 
