@@ -41,7 +41,7 @@ _GROUPS = {
     'max_header_line': 'requests',
     'keep_alive': 'connections',
     'ssl_cert_file': 'TLS',
-    'secure_proxy_ssl_header': 'proxies',
+    'trusted_proxies': 'proxies',
     'access_log': 'logs',
     'pidfile': 'the service',
 }

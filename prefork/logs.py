@@ -81,6 +81,29 @@ def setup(settings: Settings, descriptor: int) -> None:
     logger.propagate = False
 
 
+class Sparingly:
+    """Warnings of what anybody on the network can cause, as often as they like: one is logged, the next are counted."""
+
+    INTERVAL = 60.0
+    """Seconds from one that is logged to the next."""
+
+    __slots__ = ('_count', '_next')
+
+    def __init__(self) -> None:
+        self._next = float('-inf')
+        self._count = 0
+
+    def warn(self, now: float, message: str) -> None:
+        """Log ``message``, with how many there were since the last one, or only count it."""
+        if now < self._next:
+            self._count += 1
+            return
+        others = f', and {self._count} more since the last such line' if self._count else ''
+        logger.warning('%s%s', message, others)
+        self._next = now + self.INTERVAL
+        self._count = 0
+
+
 def write_whole(descriptor: int, data: bytes) -> None:
     """Write all of ``data``, or raise OSError."""
     while data:

@@ -69,6 +69,8 @@ class Server:
         self.name = name
         self.app = app
         self.settings = Settings(options)
+        if contradictions := self.settings.contradictions():
+            raise ConfigError(*(f'{option}: {problem}' for option, problem in contradictions))
         try:
             self._listener = listeners.open_listener(address, self.settings)
         except BindError:

@@ -420,6 +420,9 @@ class Settings:
         '',
         'Networks of proxies, or unix, whose Forwarded and X-Forwarded-* are believed; of others, they are removed.',
     )
+    proxy_protocol: bool = option(
+        BOOLEAN, 'false', 'Require the PROXY protocol of every connection, and refuse those of others than proxies.'
+    )
     secure_proxy_ssl_header: str = option(
         TEXT, '', 'The environ key whose value, http or https, is the scheme; the proxy must set it in every request.'
     )
@@ -463,6 +466,13 @@ class Settings:
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f'settings are frozen; {name} can be given when they are made')
 
+    def contradictions(self) -> list[tuple[str, str]]:
+        """Options, each sensible alone, that make none together: the name of one, and a sentence for the operator."""
+        found = []
+        if self.proxy_protocol and not self.trusted_proxies:
+            found.append(('proxy_protocol', 'nobody may connect without trusted_proxies: name the proxies there'))
+        return found
+
     def lines(self) -> list[str]:
         """The effective options as lines of an ini section, in the order of the table."""
         return [f'{row.name} = {row.kind.show(getattr(self, row.name))}'.rstrip() for row in OPTIONS]
@@ -494,6 +504,7 @@ def from_text(items: Iterable[tuple[str, str, str]]) -> Settings:
     """
     complaints: list[str] = []
     values: dict[str, Any] = {}
+    places: dict[str, str] = {}
     endpoint: dict[str, str] = {}
     for name, text, where in items:
         if name in ('host', 'port'):
@@ -506,6 +517,7 @@ def from_text(items: Iterable[tuple[str, str, str]]) -> Settings:
             continue
         try:
             values[row.name] = row.kind.parse(text.strip())
+            places[row.name] = where
         except ValueError as error:
             complaints.append(f'{where} {name}: {error}')
     if endpoint and 'bind' not in values:
@@ -515,6 +527,9 @@ def from_text(items: Iterable[tuple[str, str, str]]) -> Settings:
             values['bind'] = _parse_addresses(f'{text}:{endpoint.get("port", "8080")}')
         except ValueError as error:
             complaints.append(f'{endpoint["where"]} port: {error}')
+    settings = Settings(values)
+    # A value that isn't there because it can't be read contradicts nothing.
+    complaints = complaints or [f'{places[name]} {name}: {problem}' for name, problem in settings.contradictions()]
     if complaints:
         raise ConfigError(*complaints)
-    return Settings(values)
+    return settings

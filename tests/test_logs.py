@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from prefork.logs import open_file, replace
+from prefork.logs import Sparingly, logger, open_file, replace
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,3 +101,18 @@ def test_a_descriptor_gets_another_file(inherited: bool, tmp_path: Path) -> None
     os.close(one)
     assert (tmp_path / 'one').read_text() == ''
     assert (tmp_path / 'two').read_text() == 'line\n'
+
+
+def test_warnings_that_anybody_can_cause_are_few(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logger, 'propagate', True)  # whatever other tests made of it
+    caplog.set_level(logging.INFO, logger.name)
+    warnings = Sparingly()
+    for second in range(130):
+        warnings.warn(1000.0 + second, f'at {second}')
+    assert caplog.messages == [
+        'at 0',
+        'at 60, and 59 more since the last such line',
+        'at 120, and 59 more since the last such line',
+    ]

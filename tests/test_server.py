@@ -109,6 +109,11 @@ def test_an_unknown_option_is_refused() -> None:
         Server('api', hello, LOOPBACK, keepalive=True)
 
 
+def test_options_that_make_no_sense_together_are_refused() -> None:
+    with pytest.raises(ConfigError, match='proxy_protocol: nobody may connect without trusted_proxies'):
+        Server('test', hello, host='127.0.0.1', proxy_protocol=True)
+
+
 def test_an_address_that_is_taken(make: Callable[..., Server], log: Log) -> None:
     server = make()
     with pytest.raises(BindError):

@@ -142,6 +142,33 @@ def test_all_complaints_are_made_at_once() -> None:
     assert "no such option (did you mean 'threads'?)" in caught.value.complaints[1]
 
 
+# options → the complaint there is
+CONTRADICTIONS = {
+    'the PROXY protocol from nobody': ([('proxy_protocol', 'on', 'f:1:')], 'f:1: proxy_protocol: nobody may connect'),
+    'by a flag': (
+        [('proxy_protocol', 'off', 'f:1:'), ('proxy_protocol', 'on', 'flag:')],
+        'flag: proxy_protocol: nobody may connect',
+    ),
+    'from proxies that can not be read': (
+        [('proxy_protocol', 'on', 'f:1:'), ('trusted_proxies', 'x', 'f:2:')],
+        'f:2: trusted_proxies: ',
+    ),
+}
+
+
+@pytest.mark.parametrize(('options', 'complaint'), CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+def test_what_makes_no_sense_together_is_complained_of(options: list[tuple[str, str, str]], complaint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_text(options)
+    (found,) = caught.value.complaints
+    assert found.startswith(complaint)
+
+
+def test_what_makes_sense_together_is_taken() -> None:
+    assert from_text([('proxy_protocol', 'on', 'f:1:'), ('trusted_proxies', '10.0.0.0/8', 'f:2:')]).proxy_protocol
+    assert not from_text([('proxy_protocol', 'off', 'f:1:')]).proxy_protocol
+
+
 def test_the_later_of_two_wins() -> None:
     assert from_text([('threads', '2', 'ini'), ('threads', '3', 'flag')]).threads == 3
 

@@ -145,8 +145,8 @@ def config_filter(app: Application, global_conf: Mapping[str, Any], **local_conf
 class Prefix:
     """Serves ``app`` below ``prefix``, and as the host, port and scheme that its clients know it by.
 
-    X-Forwarded-For, -Proto and -Host are the server's to believe, by ``trusted_proxies``.  What PasteDeploy's filter
-    also knows, ``translate_forwarded_server`` takes of a trusted proxy alone: the proxy's own name and -Scheme.
+    X-Forwarded-For, -Proto, -Host and -Port are the server's to believe, by ``trusted_proxies``.  What PasteDeploy's
+    filter also knows, ``translate_forwarded_server`` takes of a trusted proxy alone: the proxy's own name and -Scheme.
     """
 
     def __init__(

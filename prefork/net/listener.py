@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from prefork.settings import Settings
 
 
+_MOST_UNSENT = 131072  # bytes
+
+
 class Listener:
     """A listening socket, non-blocking and close-on-exec.
 
@@ -88,7 +91,7 @@ class Listener:
 def open_listener(address: Address, settings: Settings) -> Listener:
     """Bind and listen.  Raises BindError, with the OSError as its cause.
 
-    What is accepted inherits SO_KEEPALIVE, TCP_KEEPIDLE and TCP_NODELAY from the listener, on Linux and the BSDs.
+    What is accepted inherits SO_KEEPALIVE and the TCP options from the listener, on Linux and the BSDs.
     """
     openers = {'tcp': _open_tcp, 'unix': _open_unix, 'fd': _adopt}
     try:
@@ -141,6 +144,9 @@ def _set_options(sock: socket.socket, settings: Settings) -> None:
             break
     # A response is sent whole or in large pieces; Nagle's algorithm would only hold back the last one.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # Left to itself the kernel buffers megabytes for a client that doesn't read; what is on its way isn't counted here.
+    if hasattr(socket, 'TCP_NOTSENT_LOWAT'):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _MOST_UNSENT)
 
 
 # --- unix -------------------------------------------------------------------------------------------------------

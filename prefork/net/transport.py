@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _TLS_BLOCK = 65536  # what OpenSSL is given at once: it says nothing of its progress until it has written all of it
 _RESET = struct.pack('ii', 1, 0)  # socket(7), SO_LINGER: on, for 0 seconds
-_SENDFILE_BLOCK = 1 << 20  # what sendfile is given at once, so that one fast reader can't hold the loop
 
 
 class InClear(OSError):
@@ -91,7 +90,7 @@ class PlainTransport(_Transport):
 
     def send_file(self, descriptor: int, offset: int, count: int) -> int:
         """Send up to ``count`` bytes of a file from ``offset``; 0 means that the file is shorter than that."""
-        return os.sendfile(self._socket.fileno(), descriptor, offset, min(count, _SENDFILE_BLOCK))
+        return os.sendfile(self._socket.fileno(), descriptor, offset, count)
 
     def finish(self) -> None:
         """Tell the client that no more comes; what it sends can still be read."""

@@ -15,7 +15,8 @@ from prefork.http1.body import ChunkedBody, CountedBody
 from prefork.http1.head import CHUNKED, END
 from prefork.net.transport import InClear
 from prefork.worker.gateway import SERVER
-from prefork.worker.outbox import HIGH_WATER, Outbox
+from prefork.worker.outbox import HIGH_WATER, TURN, Outbox
+from prefork.worker.pace import Pace
 from prefork.worker.phase import Phase
 from prefork.worker.spool import Spool
 from prefork.worker.stream import BUFFER_SIZE, BodyStream
@@ -25,18 +26,21 @@ if TYPE_CHECKING:
     import threading
     from typing import Any
 
+    from prefork.net.preface import Preface
     from prefork.net.transport import PlainTransport, TLSTransport
     from prefork.worker.loop import Loop
 
 RECEIVE_SIZE = 65536
-RATE_GRACE = 10.0
-"""Seconds before min_rate is applied to a body or a response: a short pause is no attack."""
+_CHUNKED_SIZE = 16384  # chunks may have a byte each: no more than are read in a moment, but a whole TLS record
+PREFACE_SIZE = 1024
+"""Bytes that are looked at for a preface at once; nearly all have less than a hundred."""
 
 LINGER, LONGEST_LINGER = 2.0, 30.0
 """Seconds that a closed connection is still read from, so that the client sees the answer and not a reset: that long
 after its last byte, and in all."""
 
-HANDSHAKE, IDLE, RECEIVING, RUNNING, STREAMING, SENDING, LINGERING, FREE = (
+PREFACE, HANDSHAKE, IDLE, RECEIVING, RUNNING, STREAMING, SENDING, LINGERING, FREE = (
+    Phase.PREFACE,
     Phase.HANDSHAKE,
     Phase.IDLE,
     Phase.RECEIVING,
@@ -60,12 +64,15 @@ class Connection:
         '_input',
         '_interest',
         '_loop',
+        '_pace',
+        '_preface',
         '_received',
         '_recv',
         '_scanned',
+        '_sending_pace',
+        '_spools',
         '_started',
         '_transport',
-        '_waited',
         'aborted',
         'base',
         'bodiless',
@@ -88,7 +95,7 @@ class Connection:
         self._loop = loop
         self.phase = FREE
         self._interest = 0  # what the selector watches, 0 where it doesn't know us
-        self.out = Outbox(loop.settings)
+        self.out = Outbox(loop.settings, loop.clock)
         self.waiter: threading.Lock | None = None
         self._reset()
 
@@ -98,6 +105,8 @@ class Connection:
         self._head = b''
         self._body: CountedBody | ChunkedBody | None = None
         self._input: Spool | BodyStream | None = None  # where the body is kept
+        self._pace: Pace | None = None  # of the client, with the body
+        self._sending_pace: Pace | None = None  # and with the response
         self.minor = 1
         self.persist = True
         self.bodiless = False  # a HEAD request
@@ -127,12 +136,35 @@ class Connection:
             self.deadline = self._loop.now + limits.ssl_handshake_timeout
         else:
             self.deadline = self._loop.now + limits.header_timeout
+        if phase is PREFACE:
+            from prefork.net.preface import PrefaceParser  # not without proxy_protocol
+
+            self._preface = PrefaceParser()
         self._watch(EVENT_READ)
 
     @property
     def line(self) -> str:
         """The request line, for logs."""
         return self._head.partition(b'\r\n')[0].decode('latin-1')
+
+    @property
+    def kept(self) -> bool:
+        """Whether its client had an answer and may ask again: it loses nothing by the end of the connection."""
+        return self.phase is IDLE and self.code != 0
+
+    @property
+    def keeps_up(self) -> bool:
+        """Whether its client sends its body, or reads its response, as fast as min_rate asks for."""
+        now = self._loop.now
+        if self.phase is SENDING:
+            pace = self._sending_pace
+            if pace is not None and pace.may_judge(now):
+                pace.judge(now, self.out.read)
+        else:
+            pace = self._pace if self.phase is STREAMING or self._body is not None else None
+            if pace is not None and pace.may_judge(now):
+                pace.judge(now, self._received)
+        return pace is not None and pace.keeps_up
 
     # --- events ---
 
@@ -141,7 +173,7 @@ class Connection:
         phase = self.phase
         if phase is IDLE or phase is RECEIVING:
             try:
-                data = self._recv(RECEIVE_SIZE)
+                data = self._recv(_CHUNKED_SIZE if type(self._body) is ChunkedBody else RECEIVE_SIZE)
             except BlockingIOError:
                 return
             except OSError:
@@ -163,7 +195,6 @@ class Connection:
         elif phase is SENDING:
             self._on_writable()
         elif phase is STREAMING:
-            self._waited = self._loop.now - self.since
             self._wake()
         elif phase is RUNNING:
             self._watch(0)  # it has more to say, or has gone; we look when this request is answered
@@ -174,6 +205,36 @@ class Connection:
                 self._on_late_bytes()
         elif phase is HANDSHAKE:
             self._on_handshake()
+        elif phase is PREFACE:
+            self._on_preface()
+
+    def _on_preface(self) -> None:
+        """The proxy says for whom it speaks, before TLS and before the first request."""
+        parser = self._preface
+        try:
+            data = self._transport.peek(PREFACE_SIZE)
+            if data:
+                self._transport.skip(parser.feed(data))  # what is to come can be on its way only
+        except BlockingIOError:
+            return
+        except ProtocolError as error:
+            self._loop.note_refusal(self.client[0], error.reason)
+            data = b''
+        except OSError:
+            data = b''
+        if not data:
+            self.close()
+        elif parser.preface is not None:
+            self._introduce(parser.preface)
+
+    def _introduce(self, preface: Preface) -> None:
+        self.base = self._loop.gateway.introduce(self.base, preface)
+        self.client = preface.client or self.client
+        if self._transport.tls:
+            self.phase = HANDSHAKE
+            self.deadline = self._loop.now + self._loop.settings.ssl_handshake_timeout
+        else:
+            self.phase = IDLE  # with what is left of header_timeout
 
     def _on_handshake(self) -> None:
         try:
@@ -232,8 +293,10 @@ class Connection:
             self._head = head = data[:end]
             try:
                 self.minor, self.persist, length, expects = self._loop.parser.parse(head, environ)
-                if length > self._loop.settings.max_body:
+                if length > self._loop.largest_body:
                     raise ProtocolError('the body is too large', 413)
+                if self._loop.gateway.behind_proxies:
+                    self._see_through(environ)
             except ProtocolError as error:
                 self.refuse(error)
                 return
@@ -246,6 +309,11 @@ class Connection:
                 return
             if not self._run():
                 return
+
+    def _see_through(self, environ: dict[str, Any]) -> None:
+        """Whose request it is: a proxy may send those of many clients on one connection.  Raises ProtocolError."""
+        self._loop.gateway.see_through(environ)
+        self.client = environ['REMOTE_ADDR'], int(environ['REMOTE_PORT'])
 
     def _await_head(self, data: bytes) -> None:
         """``data`` has no whole head yet: see that it can become one, and wait."""
@@ -268,8 +336,8 @@ class Connection:
         body = ChunkedBody(settings.max_body) if length == CHUNKED else CountedBody(length)
         self._buffer = b''
         self._received = 0
+        self._pace = self._new_pace(0)
         if not settings.request_buffering:
-            self._waited = 0.0
             self.code = 0
             self._input = BodyStream(self, body, data, expects and not data)
             self.environ['wsgi.input'] = io.BufferedReader(self._input, BUFFER_SIZE)
@@ -278,7 +346,7 @@ class Connection:
         self._input = Spool(settings.body_buffer, settings.spool_dir)
         self.phase = RECEIVING
         self.since = loop.now
-        self._set_rate_deadline(self._received)
+        self.deadline = self._pace.wait(loop.now, 0)
         if data:
             return self._feed_body(data)
         if expects and not self._say_continue():
@@ -294,14 +362,14 @@ class Connection:
 
     def _feed_body(self, data: bytes) -> bool:
         """Take in more of the body; whether it is complete."""
-        body, spool = self._body, self._input
-        assert body is not None and isinstance(spool, Spool)
+        body, spool, pace = self._body, self._input, self._pace
+        assert body is not None and isinstance(spool, Spool) and pace is not None
         try:
             payload = body.feed(data)
             spool.write(payload)
             self._received += len(data)
             if not body.done:
-                self._set_rate_deadline(self._received)
+                self.deadline = pace.deadline(self._loop.now, self._received)
                 return False
             self.environ['wsgi.input'] = spool.take()
         except ProtocolError as error:
@@ -319,11 +387,12 @@ class Connection:
         """Have the application answer; whether the next request may be looked at now, by this thread."""
         loop = self._loop
         self.phase = RUNNING
-        self._started = loop.now
         crew = loop.crew
-        if crew.full:
+        # Who sends many requests at once has some of them answered, then those that others have sent meanwhile come.
+        if crew.full or (self._started == loop.now and loop.clock() > loop.now + TURN):
             loop.waiting.append(self)
             return False
+        self._started = loop.now
         if crew.call(loop.respond, self):
             return self._conclude()
         if crew.done:
@@ -333,7 +402,7 @@ class Connection:
         return False
 
     def run_waiting(self) -> None:
-        """A thread is free for this connection's request."""
+        """There is a thread for this connection's request, and it is its turn."""
         if self._run():
             self.advance()
 
@@ -382,6 +451,7 @@ class Connection:
         self.environ = {}
         self.produced = 0
         self.out.finish()
+        self._sending_pace = None
         if self._input is not None:
             self._drop_body()
 
@@ -389,6 +459,10 @@ class Connection:
         """Answer what isn't a request that we serve, and close."""
         loop = self._loop
         loop.count_error()
+        if error.status == 507:
+            loop.note_shortage(f'{self.line}: {error.reason}: {loop.settings.spool_dir}: {error.__cause__}')
+        known = self.environ or self.base  # ``client`` may still be who sent the request before this one
+        self.client = known['REMOTE_ADDR'], int(known['REMOTE_PORT'])
         self._drop_body()
         status = f'{error.status} {response.REASONS[error.status]}'
         body, headers = response.error_page(status, error.reason)
@@ -425,7 +499,7 @@ class Connection:
                 data = self._recv(RECEIVE_SIZE)
             except BlockingIOError:
                 if not loop.crew.park(self, self._hand_over_receiving):
-                    loop.crew.sleep(self._hand_over_receiving)
+                    loop.crew.sleep(self._hand_over_sleeper if loop.crew.counts_me else self._hand_over_receiving)
                 if loop.clock() >= self.deadline and not self.out.broken:
                     raise ProtocolError('the body took too long', 408) from None
             except OSError:
@@ -451,8 +525,15 @@ class Connection:
         out = self.out
         if out.queued <= HIGH_WATER:
             return
-        if not out.flush() and not out.broken and out.queued > HIGH_WATER:
-            self._loop.crew.park(self, self._hand_over_sending)  # where it can't, the queue goes on in a file
+        crew = self._loop.crew
+        self._spools = False
+        while not self._spools and not out.flush() and not out.broken and out.queued > HIGH_WATER:
+            if crew.park(self, self._hand_over_sending):
+                break
+            if crew.counts_me and self._loop.may_make_parking:
+                crew.sleep(self._hand_over_sleeping)
+            else:
+                self._spools = True
         if out.broken:
             raise self._lose_client()
 
@@ -464,26 +545,72 @@ class Connection:
         self.waiter = wake
         self._loop.call_soon_threadsafe(self._begin_streaming)
 
+    # Where no more threads may be parked:
+
+    def _hand_over_sleeping(self, wake: threading.Lock) -> None:
+        self.waiter = wake
+        self._loop.call_soon_threadsafe(self._begin_sleeping)
+
+    def _hand_over_sleeper(self, wake: threading.Lock) -> None:
+        self.waiter = wake
+        self._loop.call_soon_threadsafe(self._begin_streaming_asleep)
+
     # --- for that thread, by the loop ---
 
     def _begin_streaming(self) -> None:
+        pace, now = self._pace, self._loop.now
+        assert pace is not None
         self.phase = STREAMING
-        self.since = self._loop.now - self._waited  # what the application takes isn't the client's time
-        self._set_rate_deadline(self._received)
+        self.since = now
+        self.deadline = pace.wait(now, self._received)
+        self._loop.look_at(self.deadline)
         self._watch(EVENT_READ)
 
+    def _begin_sleeping(self) -> None:
+        """The thread sleeps for a moment among those that run, to be parked when another isn't any more; or it goes on,
+        and what it produces is kept in a file."""
+        self._begin_sending()
+        if self._loop.make_parking():
+            self._loop.sleepers[self] = None
+        else:
+            self._spools = True
+            self._wake()
+
+    def _begin_streaming_asleep(self) -> None:
+        """The thread sleeps among those that run, to be parked as soon as that is possible: it can do nothing else."""
+        self._begin_streaming()
+        self._loop.sleepers[self] = None
+        self._loop.make_parking()
+
+    def try_again(self) -> None:
+        """Its thread sleeps, and may be parked now."""
+        self._wake()
+
     def _begin_sending(self) -> None:
+        now = self._loop.now
+        if self._sending_pace is None:
+            self._sending_pace = self._new_pace(min(self.out.read, 0))
         self.phase = SENDING
-        self.since = self._loop.now
-        self._set_rate_deadline(self.out.moved)
+        self.since = now
+        self._sending_pace.wait(now, self.out.read)
+        self._look_at_reader()
         self._watch(EVENT_WRITE)
+
+    def _look_at_reader(self) -> bool:
+        """See how far a client has read, and when to look again; whether it has time left."""
+        pace, now = self._sending_pace, self._loop.now
+        assert pace is not None
+        deadline = pace.deadline(now, self.out.read)
+        self.deadline = min(deadline, pace.next_look)
+        self._loop.look_at(self.deadline)
+        return deadline > now
 
     def _on_writable(self) -> None:
         out = self.out
         before = out.moved
         if not out.flush() and not out.broken:
             if out.moved > before:
-                self._set_rate_deadline(out.moved)
+                self._look_at_reader()
             return
         if self.waiter is not None:
             self._wake()
@@ -493,7 +620,10 @@ class Connection:
     def _wake(self) -> None:
         """Give the connection back to the thread that waits for it."""
         waiter, self.waiter = self.waiter, None
-        assert waiter is not None
+        pace = self._pace if self.phase is STREAMING else self._sending_pace
+        self._loop.sleepers.pop(self, None)
+        assert waiter is not None and pace is not None
+        pace.pause(self._loop.now)
         self.phase = RUNNING
         self._watch(0)
         waiter.release()
@@ -509,14 +639,20 @@ class Connection:
             self.refuse(ProtocolError('the request took too long', 408))
         elif phase is STREAMING:
             self._wake()  # the thread sees by itself that it is late
-        elif self.waiter is not None:
-            self.out.broken = True
-            self._wake()
+        elif phase is SENDING and self._look_at_reader():
+            pass  # nothing told us that it has read something
         elif phase is not RUNNING:
             self.cut_off()
 
     def cut_off(self) -> None:
-        """Close, whatever the loop waits for; a response that wasn't read to its end is still counted and logged."""
+        """Close, whatever the loop waits for; a response that wasn't read to its end is still counted and logged.  A
+        thread that waits is told, and the connection closes when its application has ended."""
+        if self.phase is SENDING:
+            self._transport.reset_when_closed()
+        if self.waiter is not None:
+            self.out.broken = True
+            self._wake()
+            return
         if self.phase is SENDING:
             self._finish_request()
         elif self.phase is IDLE or self.phase is RECEIVING:
@@ -529,8 +665,7 @@ class Connection:
     def give_up(self) -> None:
         """A bug of ours has come up: do no more for this client."""
         if self.waiter is not None:
-            self.out.broken = True
-            self._wake()
+            self.cut_off()
         elif self.phase is not FREE:
             self.close()
 
@@ -544,12 +679,14 @@ class Connection:
             waiter.release()
         elif self.phase is RUNNING:
             self.out.broken = True  # so that its thread doesn't wait for a loop that isn't there
+            if self not in list(self._loop.crew.running.values()):
+                self._release()  # it has returned, and nobody will be told any more
         else:
             self.cut_off()
 
     def drain(self, deadline: float) -> None:
         """The worker goes: wait a moment for a request that may be on its way, and answer it as the last."""
-        if self.phase is IDLE:
+        if self.phase is IDLE or self.phase is PREFACE:
             self.deadline = min(self.deadline, self._loop.now + LINGER, deadline)
 
     def _hang_up(self) -> None:
@@ -596,14 +733,9 @@ class Connection:
             self._input.close()
         self._body = self._input = None
 
-    def _set_rate_deadline(self, moved: int) -> None:
-        """Something moved: min_rate since the phase began, and no silence longer than client_socket_timeout."""
+    def _new_pace(self, moved: int) -> Pace:
         settings = self._loop.settings
-        silence = settings.client_socket_timeout or float('inf')
-        deadline = self._loop.now + silence
-        if settings.min_rate:
-            deadline = min(deadline, self.since + RATE_GRACE + moved / settings.min_rate)
-        self.deadline = deadline
+        return Pace(settings.min_rate, settings.client_socket_timeout, moved)
 
     def _watch(self, interest: int) -> None:
         """Have the selector watch for ``interest``, or for nothing; by the leader alone."""

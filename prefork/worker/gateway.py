@@ -16,7 +16,8 @@ from prefork import __version__
 from prefork.errors import ApplicationError, BodyError, ClientGone, ClientTooSlow
 from prefork.http1 import response
 from prefork.logs import logger
-from prefork.net.proxy import TRUSTED
+from prefork.net.proxy import TRUSTED, set_scheme
+from prefork.worker.outbox import HIGH_WATER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Any, BinaryIO, TypeAlias
 
     from prefork.net.listener import Listener
+    from prefork.net.preface import Preface
     from prefork.net.proxy import TrustedProxies
     from prefork.settings import Settings
     from prefork.worker.connection import Connection
@@ -42,12 +44,14 @@ _MONTHS = ('Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct',
 class Gateway:
     """One server's application and what its responses share."""
 
-    __slots__ = ('_app', '_base', '_date', '_date_second', '_proxies', '_scheme_key', 'persistent')
+    __slots__ = ('_app', '_base', '_date', '_date_second', '_proxies', '_scheme_key', 'behind_proxies', 'persistent')
 
     def __init__(self, app: WSGIApplication, settings: Settings, multiprocess: bool) -> None:
         self._app = app
         self._scheme_key = settings.secure_proxy_ssl_header
         self._proxies = _trusted_proxies(settings)
+        self.behind_proxies = self._proxies is not None or bool(self._scheme_key)
+        """Whether requests may be other clients' than who sends them, which ``see_through`` finds out."""
         self.persistent = settings.keep_alive
         """Whether connections persist: the option, until the worker drains."""
         self._date = b''
@@ -73,8 +77,7 @@ class Gateway:
         environ['SERVER_NAME'] = address.host if on_tcp else 'localhost'
         environ['SERVER_PORT'] = str(address.port) if on_tcp else '80'
         if listener.tls:
-            environ['wsgi.url_scheme'] = 'https'
-            environ['HTTPS'] = 'on'
+            set_scheme(environ, 'https')
         return environ
 
     def client_environ(self, base: dict[str, Any], address: str, port: int) -> dict[str, Any]:
@@ -84,17 +87,32 @@ class Gateway:
             environ[TRUSTED] = self._proxies.trusts(address)
         return environ
 
+    def introduce(self, base: dict[str, Any], preface: Preface) -> dict[str, Any]:
+        """The environ of a connection whose proxy has said for whom it speaks; without that, ``base`` is its own."""
+        if preface.local:
+            return base
+        if preface.client is None:
+            environ = {**base, TRUSTED: False}  # the proxy is trusted, which goes for nobody whom it doesn't name
+        else:
+            environ = self.client_environ(base, *preface.client)
+        if preface.tls:
+            set_scheme(environ, 'https')
+        return environ
+
+    def see_through(self, environ: dict[str, Any]) -> None:
+        """Make ``environ`` that of the client behind the proxies.  Raises ProtocolError where they contradict."""
+        scheme = self._claimed_scheme(environ) if self._scheme_key else ''
+        if self._proxies is not None:
+            self._proxies.apply(environ, scheme)
+        elif scheme:
+            set_scheme(environ, scheme)
+
     def respond(self, connection: Connection) -> None:
         """Call the application for the connection's request and send all of the response, or queue it there."""
         environ = connection.environ
         exchange = Exchange(self, connection)
         result: Any = None
         try:
-            if self._proxies is not None:
-                self._proxies.apply(environ)
-                connection.client = environ['REMOTE_ADDR'], connection.client[1]
-            if self._scheme_key:
-                self._apply_scheme(environ)
             result = self._app(environ, exchange.start_response)
             kind = type(result)
             if kind is list or kind is tuple:
@@ -127,10 +145,12 @@ class Gateway:
             self._date = _date_field(now)
         return self._date
 
-    def _apply_scheme(self, environ: dict[str, Any]) -> None:
+    def _claimed_scheme(self, environ: dict[str, Any]) -> str:
+        """What the field of secure_proxy_ssl_header says: to whom proxies are trusted, those alone."""
+        if not environ.get(TRUSTED, True):
+            environ.pop(self._scheme_key, None)
         scheme = environ.get(self._scheme_key, '').lower()
-        if scheme in ('http', 'https'):
-            environ['wsgi.url_scheme'] = scheme
+        return scheme if scheme in ('http', 'https') else ''
 
 
 def _trusted_proxies(settings: Settings) -> TrustedProxies | None:
@@ -210,7 +230,10 @@ class Exchange:
                 self._too_short()
             return
         self._connection.produced = len(body)
-        self._connection.out.put(head + body)
+        if len(body) <= HIGH_WATER:
+            self._connection.out.put(head + body)
+        else:
+            self._connection.out.put_large(head, body)
 
     def send_each(self, blocks: Iterable[bytes]) -> None:
         """A body of blocks: the next one is asked for when the client has taken the last."""

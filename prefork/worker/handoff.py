@@ -58,7 +58,7 @@ class Crew:
     """The threads of a worker.  ``lead`` is called by whoever gets the lead; it returns when that is lost or over.
 
     Attributes: ``leader`` the leading thread's identity; ``running`` what each calling thread works on; ``done``
-    whether the threads shall end.
+    whether the threads shall end; ``unparked`` how many have gone on after they were parked.
     """
 
     __slots__ = (
@@ -80,6 +80,7 @@ class Crew:
         'done',
         'leader',
         'running',
+        'unparked',
     )
 
     def __init__(self, threads: int, max_parked: int, lead: Callable[[], None]) -> None:
@@ -99,6 +100,7 @@ class Crew:
         self._vacant = True
         self._admin = threading.Lock()  # guards the three counts
         self._total = self._standing = self._parked = 0
+        self.unparked = 0
         self.done = False
         self._ended = threading.Event()
 
@@ -114,6 +116,11 @@ class Crew:
     def full(self) -> bool:
         """Whether as many calls run as may."""
         return len(self.running) >= self._threads
+
+    @property
+    def may_park(self) -> bool:
+        """Whether one more thread may be parked."""
+        return self._parked < self._max_parked
 
     # --- of the leader ---
 
@@ -145,6 +152,11 @@ class Crew:
 
     # --- of a thread in a call ---
 
+    @property
+    def counts_me(self) -> bool:
+        """Whether the present thread counts as a running call, and isn't one that the application made."""
+        return threading.get_ident() in self.running
+
     def park(self, subject: object, hand_over: Callable[[threading.Lock], None]) -> bool:
         """Sleep until the leader releases the lock that ``hand_over`` gets, without counting as a running call.
 
@@ -161,6 +173,7 @@ class Crew:
         self.sleep(hand_over)
         with self._admin:
             self._parked -= 1
+            self.unparked += 1
         self.running[me] = subject
         return True
 
@@ -172,7 +185,8 @@ class Crew:
         if not self._lead.locked():
             self._vacant = True  # it was this thread that led: nobody would see what it waits for
             self._ring()
-        wake.acquire()
+        if not self.done:  # else there is no leader any more, and may have been none who has heard of this
+            wake.acquire()
 
     # --- of the threads ---
 

@@ -15,14 +15,17 @@ from collections import deque
 
 from prefork import scoreboard
 from prefork.http1.head import HeadParser
-from prefork.logs import logger
+from prefork.logs import Sparingly, logger
+from prefork.net.proxy import TRUSTED
 from prefork.net.transport import PlainTransport, TLSTransport
 from prefork.worker.bell import Bell
-from prefork.worker.connection import RATE_GRACE, Connection
+from prefork.worker.connection import Connection
 from prefork.worker.gateway import Gateway
 from prefork.worker.handoff import Crew, restore_switch_interval, shorten_switch_interval
+from prefork.worker.pace import GRACE
 from prefork.worker.phase import Phase
 from prefork.worker.pool import Pool, allow_descriptors
+from prefork.worker.spool import NO_DIRECTORY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,8 +48,11 @@ SETTLE = 0.1
 """Seconds that the last to accept waits for handshakes that have begun: their clients take themselves for connected
 while the segment that completes it is on its way to us."""
 
+RETRY = 0.1
+"""Seconds until accepting is tried again where there was no room for a connection, nor anybody to make some."""
+
 _WILDCARDS = ('0.0.0.0', '::')
-_OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Backlog(enum.Enum):
@@ -85,21 +91,30 @@ class Loop:
         self.selector = selectors.DefaultSelector()
         self.clock = time.monotonic
         self.now = self.clock()
-        self.waiting: deque[Connection] = deque()  # complete requests for which no thread is free
+        self.largest_body = settings.max_body
+        """Bytes: what a Content-Length may say."""
+        if settings.request_buffering and settings.spool_dir == NO_DIRECTORY:
+            self.largest_body = min(settings.max_body, settings.body_buffer)
+        self.waiting: deque[Connection] = deque()  # whole requests, until there is a thread or it is their turn
+        self.sleepers: dict[Connection, None] = {}  # whose threads should be parked as soon as there is room
+        self._leaving_until = self._nobody_stuck_until = 0.0
+        self._unparked = 0
         self.requests = 0
+        self._refusals, self._shortages = Sparingly(), Sparingly()
         self._errors = self._accepted = 0
         self._row = row
         self._listeners = list(listeners)
         self._bases = {listener: self.gateway.base_environ(listener) for listener in listeners}
         self._listening = False
-        self._accept_after = 0.0  # when to listen: later after the process ran out of descriptors
+        self._accept_after = 0.0  # when to try again after there was no room, if not
+        self._crowd = 0  # when there are fewer connections than these
         self._ready: Events = deque()  # what select said and nobody has handled yet: it outlives a change of leaders
         self._soon: deque[Callable[[], None]] = deque()
         self._polling = False
         self._bell = Bell()
         self._next_sweep = 0.0
         timeouts = (settings.keepalive_timeout, settings.header_timeout, settings.ssl_handshake_timeout)
-        self._shortest_timeout = min(max(min(timeouts), 0.05), settings.client_socket_timeout or RATE_GRACE, RATE_GRACE)
+        self._shortest_timeout = min(max(min(timeouts), 0.05), settings.client_socket_timeout or GRACE, GRACE)
         self._drain_deadline: float | None = None
         self._emptying: list[Listener] = []  # while it drains: whose backlog nobody else will accept
         self._settled = 0.0  # when what had begun to connect has connected
@@ -209,7 +224,9 @@ class Loop:
                     self._contain(function)
                 if crew.leader != me:
                     return
-            while self.waiting and not crew.full:
+            for _ in range(len(self.waiting)):  # each has one turn, and may come back for another
+                if crew.full:
+                    break
                 connection = self.waiting.popleft()
                 try:
                     connection.run_waiting()
@@ -222,7 +239,7 @@ class Loop:
                 crew.finish()
                 return
             self._polling = True
-            if soon:
+            if soon or (self.waiting and not crew.full):
                 timeout = 0.0
             ready.extend(select(timeout))
             self._polling = False
@@ -237,7 +254,10 @@ class Loop:
         now = self.now
         if now >= self._next_sweep:
             self._sweep(now)
-        wanted = bool(self._listeners) and not self.crew.full and now >= self._accept_after
+        if self.sleepers:
+            self._let_park()
+        room = now >= self._accept_after or len(self.pool.used) < self._crowd
+        wanted = bool(self._listeners) and not self.crew.full and room
         if wanted != self._listening:
             self._listen(wanted)
         if self._drain_deadline is not None:
@@ -245,6 +265,12 @@ class Loop:
             if not self.pool.used and not self.crew.running and not self._emptying:
                 self._stopped = True
         return None if self._next_sweep == float('inf') else max(self._next_sweep - now, 0.0)
+
+    def _let_park(self) -> None:
+        """Wake the first of those that sleep where one more thread may be parked, or else look for room."""
+        if self.make_parking() and self.crew.may_park:
+            next(iter(self.sleepers)).try_again()
+        self.look_at(self.now + RETRY)
 
     def _sweep(self, now: float) -> None:
         """Expire what is due, and find when to look again."""
@@ -285,6 +311,36 @@ class Loop:
 
     def count_error(self) -> None:
         self._errors += 1
+
+    def note_refusal(self, address: str, reason: str) -> None:
+        """A connection is refused that isn't one of a trusted proxy, or not one as it should be; it gets no answer."""
+        self._errors += 1
+        self._refusals.warn(self.now, f'refused a connection from {address or "a unix socket"}: {reason}')
+
+    def make_parking(self) -> bool:
+        """See that one more thread may be parked, by giving up a client that is too slow; whether it may, or will."""
+        crew = self.crew
+        if crew.may_park or (self.now < self._leaving_until and crew.unparked == self._unparked):
+            return True
+        if self.now < self._nobody_stuck_until:
+            return False
+        victim = self.pool.stuck(self.now, self.sleepers)
+        if victim is None:
+            self._nobody_stuck_until = self.now + RETRY
+            return False
+        self._leaving_until = self.now + RETRY  # or until its thread has been woken, whoever is parked in its place
+        self._unparked = crew.unparked
+        victim.cut_off()
+        return True
+
+    @property
+    def may_make_parking(self) -> bool:
+        """Whether it is worth to look for such a client; from any thread."""
+        return self.clock() >= self._nobody_stuck_until
+
+    def note_shortage(self, message: str) -> None:
+        """The machine, or this process, has nothing left of something that a client needs."""
+        self._shortages.warn(self.now, message)
 
     def _contain(self, callback: Callable[..., object]) -> None:
         """A bug of ours in handling one client: log it, and give up that client alone."""
@@ -338,8 +394,10 @@ class Loop:
         except (BlockingIOError, InterruptedError):
             return False
         except OSError as error:
-            if error.errno in _OUT_OF_DESCRIPTORS:
-                logger.error('cannot accept: %s', error)
+            if error.errno in _SHORTAGES:
+                self.note_shortage(f'cannot accept: {error}')
+                if error.errno == errno.EMFILE and self._make_room():
+                    return True
                 self._listen_later()
                 return False
             self._errors += 1  # this client is gone, or its TLS is broken from the start: the next one isn't
@@ -353,12 +411,18 @@ class Loop:
         base = self.gateway.client_environ(base, *client)
         if base['SERVER_NAME'] in _WILDCARDS:
             base['SERVER_NAME'] = sock.getsockname()[0]
+        proxied = self.settings.proxy_protocol
+        if proxied and not base.get(TRUSTED):
+            sock.close()
+            self.note_refusal(client[0], 'trusted_proxies has no such address')
+            return True
         connection = self.pool.take()
         if listener.tls:
             # The listener's socket is an SSLSocket, and what it accepts is one too.
-            connection.open(TLSTransport(sock), client, base, Phase.HANDSHAKE)  # type: ignore[arg-type]
+            phase = Phase.PREFACE if proxied else Phase.HANDSHAKE
+            connection.open(TLSTransport(sock), client, base, phase)  # type: ignore[arg-type]
         else:
-            connection.open(PlainTransport(sock), client, base, Phase.IDLE)
+            connection.open(PlainTransport(sock), client, base, Phase.PREFACE if proxied else Phase.IDLE)
         self.look_at(self.now + self._shortest_timeout)  # before the deadline that it has, or gets next
         return True
 
@@ -367,11 +431,13 @@ class Loop:
         if victim is None:
             return False
         victim.cut_off()
-        return True
+        return not self.pool.full  # one whose thread has to wake first leaves a moment later
 
     def _listen_later(self) -> None:
-        """Nothing can be accepted: leave the listeners alone for a moment, they would wake us at once."""
-        self._accept_after = self.now + 0.1
+        """Nothing can be accepted: leave the listeners alone for a moment, or until somebody goes; they would wake us
+        at once."""
+        self._accept_after = self.now + RETRY
+        self._crowd = len(self.pool.used)
         self.look_at(self._accept_after)
 
     # --- the end ---

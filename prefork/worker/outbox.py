@@ -13,13 +13,18 @@ from prefork.worker.spool import NO_DIRECTORY, open_temporary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from prefork.net.transport import PlainTransport, TLSTransport
     from prefork.settings import Settings
 
 HIGH_WATER = 65536
 """Bytes that may wait for a client before the application's next block is not asked for."""
 
-_TURN = 1 << 20  # bytes after which a client that reads as fast as we send lets others have their turn
+TURN = 0.001
+"""Seconds that a connection is served for, however much it sends or reads, before the others have their turn."""
+
+_BLOCK = 1 << 18  # bytes that the socket is given at once: not so many that a turn could be much longer than it should
 
 
 class FileRegion:
@@ -40,10 +45,11 @@ class Outbox:
     the client has taken, and ``broken`` whether a send has failed: the client is gone, and ``put`` raises ClientGone.
     """
 
-    __slots__ = ('_overflow', '_send', '_settings', '_transport', 'broken', 'moved', 'queue', 'queued')
+    __slots__ = ('_clock', '_overflow', '_send', '_settings', '_transport', 'broken', 'moved', 'queue', 'queued')
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
         self._settings = settings
+        self._clock = clock
         self._overflow: FileRegion | None = None
         self.queue: deque[bytes | memoryview | FileRegion] = deque()
 
@@ -55,7 +61,12 @@ class Outbox:
         self.moved = 0
         self.broken = False
 
-    def put(self, data: bytes) -> None:
+    @property
+    def read(self) -> int:
+        """The bytes of the response that the client's system has; negative while it still gets the last response."""
+        return self.moved - self._transport.unread()
+
+    def put(self, data: bytes | memoryview) -> None:
         """Send ``data``, or what the socket takes of it, and queue the rest.  Raises ClientGone."""
         if self.queue:
             if self.broken:
@@ -73,6 +84,16 @@ class Outbox:
         if sent < len(data):
             self._append(memoryview(data)[sent:])
 
+    def put_large(self, head: bytes, body: bytes) -> None:
+        """Send or queue a whole response without a copy of its body, as many clients may be sent the same one."""
+        self.put(head + body[:HIGH_WATER])  # in one piece, so that the client isn't woken for a head
+        rest = memoryview(body)[HIGH_WATER:]
+        if self.queue:
+            self.queue.append(rest)
+            self.queued += len(rest)
+        elif rest:
+            self.put(rest)
+
     def put_file(self, descriptor: int, offset: int, count: int) -> None:
         """Send or queue ``count`` bytes of a file; the descriptor is the outbox's from now on.  Raises ClientGone."""
         self.queue.append(FileRegion(descriptor, offset, count))
@@ -84,8 +105,8 @@ class Outbox:
     def flush(self) -> bool:
         """Send what the socket takes of the queue, a turn's worth at most; whether all is sent.  Sets ``broken``."""
         queue = self.queue
-        enough = self.moved + _TURN
-        while queue and self.moved < enough:
+        end = self._clock() + TURN
+        while queue:
             item = queue[0]
             try:
                 sent = self._send_region(item) if isinstance(item, FileRegion) else self._send_block(item)
@@ -95,6 +116,8 @@ class Outbox:
                 self.broken = True
                 return False
             self.moved += sent
+            if self._clock() > end:
+                break
         return not queue
 
     def finish(self) -> None:
@@ -111,7 +134,7 @@ class Outbox:
         self._overflow = None
 
     def _send_block(self, block: bytes | memoryview) -> int:
-        sent = self._send(block)
+        sent = self._send(memoryview(block)[:_BLOCK])
         self.queued -= sent
         if sent == len(block):
             self.queue.popleft()
@@ -120,7 +143,7 @@ class Outbox:
         return sent
 
     def _send_region(self, region: FileRegion) -> int:
-        sent = self._transport.send_file(region.descriptor, region.offset, region.count)
+        sent = self._transport.send_file(region.descriptor, region.offset, min(region.count, _BLOCK))
         if not sent:
             raise OSError('the file became shorter while it was sent')
         region.offset += sent
@@ -157,4 +180,5 @@ class Outbox:
                 data = memoryview(data)[written:]
         except OSError as error:
             self.broken = True
+            self._transport.reset_when_closed()  # it would get what the kernel has, and nothing else
             raise ClientTooSlow(f'the response cannot be kept for a slow client: {error}') from error

@@ -6,7 +6,7 @@ from prefork.worker.phase import Phase
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
     from prefork.worker.connection import Connection
 
@@ -15,7 +15,10 @@ _SPARE_DESCRIPTORS = 128  # listeners, channel, logs, and what an application op
 _SLOW = 1.0
 """Seconds after which a handshake, a receipt or a sending counts as slow, when a slot is wanted for somebody else."""
 
-_BUSY = (Phase.HANDSHAKE, Phase.RECEIVING, Phase.SENDING)
+_STUCK = 0.5
+"""Seconds after which a thread that sleeps for a client sleeps too long, when another should."""
+
+_WAITING = (Phase.PREFACE, Phase.HANDSHAKE, Phase.IDLE, Phase.RECEIVING, Phase.STREAMING, Phase.SENDING)
 
 
 def allow_descriptors(size: int) -> int:
@@ -61,10 +64,30 @@ class Pool:
         self._free.append(connection)
 
     def victim(self, now: float) -> Connection | None:
-        """Whom to close for a newcomer: the longest-idle kept-alive connection, else the one that has been slow for the
-        longest, else None.  Never one whose application runs."""
-        idle = [c for c in self.used if c.phase is Phase.IDLE]
-        if idle:
-            return min(idle, key=lambda c: c.since)
-        slow = [c for c in self.used if c.phase in _BUSY and c.waiter is None and now - c.since > _SLOW]
-        return min(slow, key=lambda c: c.since) if slow else None
+        """Whom to close for a newcomer, or None.  Never one whose application runs.
+
+        Those first that have their answer: one that lingers, then one that is kept alive, the longest idle.  Then one
+        that has been slow for a while, the longest: sooner one that is behind ``min_rate``, or hasn't sent a head yet,
+        than one that keeps up; and sooner one for whom no thread sleeps.
+        """
+        answered = [c for c in self.used if c.phase is Phase.LINGERING] or [c for c in self.used if c.kept]
+        if answered:
+            return min(answered, key=_since)
+        slow = [c for c in self.used if c.phase in _WAITING and now - c.since > _SLOW]
+        slow.sort(key=lambda c: (c.waiter is not None, c.since))
+        # Whether a client keeps up is a question to the kernel: most often the first is the one.
+        return next((c for c in slow if not c.keeps_up), slow[0] if slow else None)
+
+    def stuck(self, now: float, sleepers: Container[Connection]) -> Connection | None:
+        """Whom to give up where one thread more should sleep than may, or None.
+
+        It is the one for whom a thread has slept for the longest of those that are behind ``min_rate``.  The
+        ``sleepers`` wait for its place.
+        """
+        slow = [c for c in self.used if c.waiter is not None and now - c.since > _STUCK and c not in sleepers]
+        slow.sort(key=_since)
+        return next((c for c in slow if not c.keeps_up), None)
+
+
+def _since(connection: Connection) -> float:
+    return connection.since

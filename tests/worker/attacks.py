@@ -1,7 +1,8 @@
 """The attacks that have worked on servers and proxies, as the bytes that a client sends and what must come of them.
 
-Numbers are of the CVE list; an attack without one was never given any, or is of a class that none was given for.  Each
-is told as what it was, wherever it was, in our words.
+Numbers are of the CVE list, each checked against its record there or the advisory that the record refers to; an attack
+without one was never given any, or is of a class that none was given for.  Each is told as what it was, wherever it
+was, in our words.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ FRAMING = {
         'The front end counts, the back end reads chunks and finds a request behind the last.',
         _post(b'Content-Length: %d' % len(LAST + SMUGGLED), CHUNKED, body=LAST + SMUGGLED),
         400,
-        'CVE-2005-2088 CVE-2024-47220 CVE-2023-47641',
+        'CVE-2005-2088 CVE-2017-7658 CVE-2019-20445 CVE-2023-47641 CVE-2024-47220',
     ),
     'TE.CL': Attack(
         'The front end reads chunks, the back end counts, and what is left of the chunk is a request.',
@@ -74,10 +75,10 @@ FRAMING = {
         'Chunks are read because chunked stands somewhere, though the last coding is another.',
         _post(CHUNKED, b'Transfer-Encoding: identity', body=LAST + SMUGGLED),
         400,
-        'CVE-2024-1135 CVE-2021-21299',
+        'CVE-2021-21299 CVE-2021-33037 CVE-2024-1135',
     ),
     'chunked twice': Attack(
-        'One reader decodes once, the other twice.', _post(CHUNKED, CHUNKED, body=LAST + SMUGGLED), 400
+        'One reader decodes once, the other twice.', _post(CHUNKED, CHUNKED, body=LAST + SMUGGLED), 400, 'CVE-2020-8287'
     ),
     'a coding before chunked': Attack(
         'The field is compared with "chunked" as a whole, so that a list falls back to Content-Length, or to no body.',
@@ -89,13 +90,19 @@ FRAMING = {
         "What isn't understood is passed over, and Content-Length counts after all.",
         _post(b'Content-Length: 5', b'Transfer-Encoding: xchunked', body=LAST + SMUGGLED),
         400,
-        'CVE-2024-6827 CVE-2022-24790',
+        'CVE-2020-11076 CVE-2020-11077 CVE-2022-24790 CVE-2024-6827',
     ),
     'chunked as a part of another word': Attack(
-        'The word is looked for anywhere in the field.',
+        'The field is malformed: one reader finds the word in it, the other has no coding.',
         _post(b'Transfer-Encoding: not-chunked-at-all', body=LAST + SMUGGLED),
+        501,
+        'CVE-2019-15605 CVE-2020-25613 CVE-2020-35884 CVE-2022-32213',
+    ),
+    'chunked with a letter that is K in lower case alone': Attack(
+        "str.lower() makes ASCII of it, the Kelvin sign; bytes.lower() doesn't.",
+        _post(b'Transfer-Encoding: chun\xe2\x84\xaaed', body=LAST + SMUGGLED),
         400,
-        'CVE-2020-25613',
+        'CVE-2025-69224',
     ),
     'a vertical tab before chunked': Attack(
         'str.strip() removes more than SP and HTAB, so that one reader sees chunked and the other nonsense.',
@@ -122,7 +129,31 @@ FRAMING = {
         'One reader takes it for another field, the other strips it.',
         _post(b'Content-Length: 5', b'Transfer-Encoding : chunked', body=LAST + SMUGGLED),
         400,
-        'CVE-2019-16276 CVE-2021-22959 CVE-2023-47627',
+        'CVE-2019-16276 CVE-2019-16869 CVE-2021-22959 CVE-2023-47627',
+    ),
+    'a blank before the first field': Attack(
+        'Stripped by one reader; to the other it continues the request line.',
+        b'GET / HTTP/1.1\r\n Host: x\r\n\r\n' + SMUGGLED,
+        400,
+        'CVE-2026-28369',
+    ),
+    'a blank before Content-Length': Attack(
+        'A field to one reader, more of the field before it to the other, and the body a request.',
+        _post(b'A: b', b' Content-Length: 36', body=SMUGGLED),
+        400,
+        'CVE-2024-27982',
+    ),
+    'a control character at the end of a name': Attack(
+        'Skipped, so that what was forwarded had a name that nobody had checked.',
+        _post(b'Transfer-Encoding\x01: chunked', body=LAST + SMUGGLED),
+        400,
+        'CVE-2021-43797',
+    ),
+    'a field without a colon': Attack(
+        'A field of its own to one reader, more of the field before it to the other.',
+        _post(b'A: b', b'Transfer-Encoding', body=SMUGGLED),
+        400,
+        'CVE-2019-20444',
     ),
     'a field that begins with a colon': Attack(
         'Fields behind an empty name were lost to the one that forwards them.',
@@ -136,16 +167,23 @@ FRAMING = {
         400,
         'CVE-2015-5739',
     ),
+    'CR for the hyphen': Attack(
+        'A CR in a name was made a hyphen too.',
+        _post(b'Transfer\rEncoding: chunked', body=LAST + SMUGGLED),
+        400,
+        'CVE-2020-8201',
+    ),
     'chunks to HTTP/1.0': Attack(
         'HTTP/1.0 has no chunks: a proxy that speaks it forwards them as what follows the request.',
         _post(CHUNKED, body=LAST + SMUGGLED, version=b'1.0'),
         400,
+        'CVE-2021-33037 CVE-2026-2835',
     ),
     'Content-Length with a plus sign': Attack(
         "int() takes it; a reader that doesn't goes on as if there were no body.",
         _post(b'Content-Length: +%d' % len(SMUGGLED), body=SMUGGLED),
         400,
-        'CVE-2022-24761 CVE-2022-24801 CVE-2021-32715 CVE-2023-47627',
+        'CVE-2021-32715 CVE-2022-24761 CVE-2022-24801 CVE-2023-38697 CVE-2023-47627',
     ),
     'Content-Length with a minus sign': Attack(
         'A negative length reads to the end, or nothing.',
@@ -157,10 +195,13 @@ FRAMING = {
         'int() takes 3_6 for 36.', _post(b'Content-Length: 3_6', body=SMUGGLED), 400, 'CVE-2023-47627'
     ),
     'Content-Length with a blank in it': Attack(
-        "One reader stops at it, the other doesn't.", _post(b'Content-Length: 3 6', body=SMUGGLED), 400
+        "One reader stops at it, the other doesn't.",
+        _post(b'Content-Length: 3 6', body=SMUGGLED),
+        400,
+        'CVE-2018-7159',
     ),
     'Content-Length in hexadecimal': Attack(
-        'int(text, 0) and strtol() take it.', _post(b'Content-Length: 0x24', body=SMUGGLED), 400
+        'int(text, 0) and strtol() take it.', _post(b'Content-Length: 0x24', body=SMUGGLED), 400, 'CVE-2023-38697'
     ),
     'Content-Length with digits of another script': Attack(
         'str.isdigit() and int() take them.', _post(b'Content-Length: 3\xb2', body=SMUGGLED), 400
@@ -175,7 +216,7 @@ FRAMING = {
         'Each reader takes another one, or neither: "36, 0" is no number, and no body.',
         _post(b'Content-Length: %d' % len(SMUGGLED), b'Content-Length: 0', body=SMUGGLED),
         400,
-        'CVE-2019-16792 CVE-2020-10108 CVE-2015-5740 CVE-2022-24790',
+        'CVE-2015-5740 CVE-2017-7658 CVE-2019-16792 CVE-2019-20445 CVE-2020-10108 CVE-2022-24790',
     ),
     'Content-Length twice, the same': Attack(
         'Joined to "36, 36", which is no number either.',
@@ -214,16 +255,16 @@ CHUNKS = {
         'int(text, 16) takes it.', _chunks(b'2_4\r\n' + SMUGGLED + b'\r\n' + LAST), 400, 'CVE-2022-24790'
     ),
     'a size with a plus sign': Attack(
-        'int(text, 16) takes it.', _chunks(b'+24\r\n' + SMUGGLED + b'\r\n' + LAST), 400, 'CVE-2022-24761'
+        'int(text, 16) takes it.', _chunks(b'+24\r\n' + SMUGGLED + b'\r\n' + LAST), 400, 'CVE-2022-24761 CVE-2023-38697'
     ),
     'a size with a minus sign': Attack(
-        'A negative size passed the check against the limit.', _chunks(b'-1\r\n' + SMUGGLED), 400, 'CVE-2002-0392'
+        'A negative size passed the check against the limit.', _chunks(b'-1\r\n' + SMUGGLED), 400
     ),
     'a size with 0x': Attack(
         'int(text, 16) takes 0x24; others read 0 and stop, and have the last chunk.',
         _chunks(b'0x24\r\n' + SMUGGLED + b'\r\n' + LAST),
         400,
-        'CVE-2022-24761 CVE-2022-24801',
+        'CVE-2022-24761 CVE-2022-24801 CVE-2023-38697',
     ),
     'a size behind a blank': Attack('int() strips it.', _chunks(b' 24\r\n' + SMUGGLED + b'\r\n' + LAST), 400),
     'a size without a digit': Attack(
@@ -233,19 +274,25 @@ CHUNKS = {
         'Signed or added to, it is a small or negative number.',
         _chunks(b'ffffffffffffffff\r\n' + SMUGGLED),
         413,
-        'CVE-2013-2028 CVE-2014-0075 CVE-2021-32714',
+        'CVE-2002-0392 CVE-2013-2028 CVE-2014-0075 CVE-2021-32714',
     ),
     'a size of seventeen digits': Attack(
         'It loses its first digit in 64 bits, and is 0x24.',
         _chunks(b'10000000000000024\r\n' + SMUGGLED + b'\r\n' + LAST),
         400,
-        'CVE-2021-32714',
+        'CVE-2015-3183 CVE-2017-7657 CVE-2021-32714',
     ),
     'data longer than its size': Attack(
         'Two bytes behind the data were skipped without a look at them.',
         _chunks(b'1\r\naXX' + LAST + SMUGGLED),
         400,
-        'CVE-2025-43859 CVE-2022-24790',
+        'CVE-2022-24790 CVE-2025-4600 CVE-2025-43859 CVE-2025-66373',
+    ),
+    'nothing behind the data': Attack(
+        'The line end that belongs there was passed over where it was missing.',
+        _chunks(b'1\r\na' + LAST + SMUGGLED),
+        400,
+        'CVE-2025-47905',
     ),
     'a bare LF behind a size': Attack(
         'One reader ends the line there, the other looks for CRLF.',
@@ -258,9 +305,21 @@ CHUNKS = {
         'Extensions were skipped up to CRLF, while others end the line at LF and read on as chunks.',
         _chunks(b'5;a\n24\r\n' + SMUGGLED + b'\r\n' + LAST),
         400,
-        'CVE-2025-55315 CVE-2025-58056 CVE-2024-52304 CVE-2021-22960 CVE-2022-24801',
+        'CVE-2021-22960 CVE-2022-24801 CVE-2023-38697 CVE-2024-52304 CVE-2024-53868 CVE-2025-55315 CVE-2025-58056',
     ),
     'a bare CR in an extension': Attack('The same at CR.', _chunks(b'1;a\rb\r\na\r\n' + LAST + SMUGGLED), 400),
+    'a quoted extension that nobody closes': Attack(
+        'One reader ends the line at its CRLF, the other reads on to a quote that never comes.',
+        _chunks(b'1;a="b\r\nX\r\n' + LAST + SMUGGLED),
+        400,
+        'CVE-2026-2332 CVE-2026-33870',
+    ),
+    'a quoted extension with a line end in it': Attack(
+        'The same where the quote does come: behind what is a chunk to one reader.',
+        _chunks(b'1;a="\r\nX\r\n' + LAST + SMUGGLED + b'"\r\nX\r\n' + LAST),
+        400,
+        'CVE-2026-33870',
+    ),
     'NUL in an extension': Attack(
         'Extensions were skipped, whatever was in them.',
         _chunks(b'1;\0\r\na\r\n' + LAST + SMUGGLED),
@@ -283,10 +342,13 @@ CHUNKS = {
         'The body ended at the last chunk, and its trailers were read as the next request.',
         _chunks(b'0\r\n' + SMUGGLED),
         400,
-        'CVE-2023-41419 CVE-2025-58068 CVE-2025-53643 CVE-2023-40175',
+        'CVE-2023-40175 CVE-2023-41419 CVE-2025-53643 CVE-2025-58068 CVE-2025-59822',
     ),
     'a trailer that is no field': Attack(
-        'Bad trailers ended the body early.', _chunks(b'0\r\nx\r\n\r\n' + SMUGGLED), 400, 'CVE-2023-45648'
+        'Bad trailers ended the body early.',
+        _chunks(b'0\r\nx\r\n\r\n' + SMUGGLED),
+        400,
+        'CVE-2023-45648 CVE-2024-35161',
     ),
     'a trailer that is too long': Attack(
         'The error came after the body had been given up, and the rest was a request.',
@@ -312,19 +374,34 @@ HEADS = {
         'One reader takes LF for a line end, the other waits for CRLF.',
         b'GET / HTTP/1.1\nHost: x\n\n' + SMUGGLED,
         400,
-        'CVE-2019-16785',
+        'CVE-2019-16785 CVE-2021-37147 CVE-2021-41136',
     ),
     'a bare LF within a field': Attack(
         'Forwarded as it was, it is a field more for who reads LF as a line end.',
         _get(b'Host: x', b'A: b\nTransfer-Encoding: chunked') + LAST + SMUGGLED,
         400,
-        'CVE-2019-16785 CVE-2021-41136 CVE-2022-32214',
+        'CVE-2022-32214 CVE-2023-47627',
     ),
     'a bare CR within a field': Attack(
         'The same for CR.',
         _get(b'Host: x', b'A: \rTransfer-Encoding: chunked') + LAST + SMUGGLED,
         400,
-        'CVE-2023-30589 CVE-2023-37276 CVE-2022-35256',
+        'CVE-2015-8852 CVE-2022-35256 CVE-2023-30589 CVE-2023-37276 CVE-2023-47627',
+    ),
+    'CR and another byte for the empty line': Attack(
+        'One reader ends the head there, the other has another field.',
+        b'GET / HTTP/1.1\r\nHost: x\r\n\rX' + SMUGGLED,
+        400,
+        'CVE-2025-23167',
+    ),
+    'three CR for the empty line': Attack(
+        'The same without any LF.', b'GET / HTTP/1.1\r\nHost: x\r\r\r' + SMUGGLED, 400, 'CVE-2026-28367'
+    ),
+    'a vertical tab for a line end': Attack(
+        'str.splitlines() ends a line at it: the value of one field is two fields.',
+        _get(b'Host: x', b'A: b\x0bX-Auth-User: root') + SMUGGLED,
+        400,
+        'CVE-2026-44546',
     ),
     'a folded field': Attack(
         'Two servers of one chain unfolded it differently; the expectation was seen by one of them.',
@@ -351,22 +428,34 @@ HEADS = {
     ),
     'a method that is no token': Attack(
         'A method with separators was let through by a lenient parser.',
-        b'G@T / HTTP/1.1\r\nHost: x\r\n\r\n' + SMUGGLED,
+        b'GET: / HTTP/1.1\r\nHost: x\r\n\r\n' + SMUGGLED,
         400,
         'CVE-2024-23829',
     ),
     'a name that is no token': Attack(
-        'The same for field names.', _get(b'Host: x', b'A[]: b') + SMUGGLED, 400, 'CVE-2024-23829'
+        'The same for field names.', _get(b'Host: x', b'A?: b') + SMUGGLED, 400, 'CVE-2024-23829'
+    ),
+    'a version without a dot': Attack(
+        'The dot of a regular expression takes any character.',
+        b'GET / HTTP/1:1\r\nHost: x\r\n\r\n' + SMUGGLED,
+        400,
+        'CVE-2024-23829',
+    ),
+    'a version with digits of another script': Attack(
+        'str.isdigit() and \\d take them.',
+        b'GET / HTTP/1.\xd9\xa1\r\nHost: x\r\n\r\n' + SMUGGLED,
+        400,
+        'CVE-2024-23829',
     ),
     'a version with two digits': Attack(
-        'The same for versions.', b'GET / HTTP/1.10\r\nHost: x\r\n\r\n' + SMUGGLED, 400, 'CVE-2024-23829'
+        'Read as 1.1, or as higher than it.', b'GET / HTTP/1.10\r\nHost: x\r\n\r\n' + SMUGGLED, 400
     ),
     'HTTP/0.9': Attack(
         'The answer has no head: whatever of it looks like one was written by who controls the page.',
         b'GET /\r\n' + SMUGGLED,
         400,
     ),
-    'HTTP/0.9 by name': Attack('The same.', b'GET / HTTP/0.9\r\nHost: x\r\n\r\n' + SMUGGLED, 505),
+    'HTTP/0.9 by name': Attack('The same.', b'GET / HTTP/0.9\r\nHost: x\r\n\r\n' + SMUGGLED, 505, 'CVE-2017-7656'),
     'HTTP/2 to a server of HTTP/1': Attack(
         'The preface is a request to who reads only its first line.',
         b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n' + SMUGGLED,
@@ -452,7 +541,7 @@ REFUSED = FRAMING | CHUNKS | HEADS | FLOODS
 # --- what is served, and must be no more than it is ---------------------------------------------------------------
 
 SERVED = {
-    'a request in the body of a GET': Disguise(
+    'CL.0: a request in the body of a GET': Disguise(
         'A server that expects no body of a GET takes it for the next request.',
         b'GET / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b' % (len(SMUGGLED), SMUGGLED),
         SMUGGLED,
@@ -468,6 +557,12 @@ SERVED = {
         _post(b'Content-Length: %d' % len(SMUGGLED), body=SMUGGLED),
         SMUGGLED,
         'CVE-2022-29361 CVE-2019-20372',
+    ),
+    'a request deep in a body': Disguise(
+        'What had not been read of the body when the response was sent was the next request.',
+        _post(b'Content-Length: %d' % (100_000 + len(SMUGGLED)), body=b'a' * 100_000 + SMUGGLED),
+        b'a' * 100_000 + SMUGGLED,
+        'CVE-2020-26281',
     ),
     'a last chunk in a chunk': Disguise(
         'A reader that looks for the end instead of counting finds it too early.',
@@ -504,6 +599,7 @@ SERVED = {
         'A proxy that passes it on makes a tunnel of what the server has never agreed to.',
         _get(b'Host: x', b'Connection: Upgrade, HTTP2-Settings', b'Upgrade: h2c', b'HTTP2-Settings: AAMAAABk'),
         b'',
+        'CVE-2026-2833',
     ),
     'many chunks of a byte': Disguise(
         'Chunks were kept in a list that was moved for each of them: seconds, while nobody else is served.',

@@ -320,6 +320,21 @@ class Worker:
         """The connections whose thread waits for their client to read."""
         return sum(connection.waiter is not None for connection in self.loop.pool.used)
 
+    def count_rounds(self, function: Callable[[], object]) -> int:
+        """How often the loop looks around while ``function()`` runs."""
+        count = 0
+        prepare = self.loop._prepare
+
+        def prepare_and_count() -> float | None:
+            nonlocal count
+            count += 1
+            return prepare()
+
+        self.in_loop(lambda: setattr(self.loop, '_prepare', prepare_and_count))
+        function()
+        self.in_loop(lambda: delattr(self.loop, '_prepare'))
+        return count
+
     def join(self) -> None:
         """Wait until ``run()`` has returned."""
         self._thread.join(DEADLINE)

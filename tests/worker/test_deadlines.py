@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import select
+import socket
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from prefork.worker import connection, loop
+from prefork.worker import connection, loop, pace
+from prefork.worker.phase import Phase
 from tests.worker.harness import PLAIN, Gate, echo, hello, request, trusting
 
 if TYPE_CHECKING:
@@ -25,8 +29,8 @@ SHORT = 0.3
 @pytest.fixture(autouse=True)
 def grace(monkeypatch: pytest.MonkeyPatch) -> None:
     """min_rate is applied after a short time instead of ten seconds."""
-    monkeypatch.setattr(connection, 'RATE_GRACE', SHORT)
-    monkeypatch.setattr(loop, 'RATE_GRACE', SHORT)
+    monkeypatch.setattr(pace, 'GRACE', SHORT)
+    monkeypatch.setattr(loop, 'GRACE', SHORT)
 
 
 def large(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -60,6 +64,7 @@ STALLS = [
 @pytest.mark.parametrize(('data', 'options', 'answered'), [pytest.param(*row[1:], id=row[0]) for row in STALLS])
 def test_a_request_that_never_becomes_whole(serve: Serve, data: bytes, options: dict[str, Any], answered: bool) -> None:
     worker = serve(echo, **options)
+    started = time.monotonic()
     client, other = worker.connect(), worker.connect()
     client.send(data)
     assert other.get('/beside').body == b'/beside '
@@ -67,7 +72,98 @@ def test_a_request_that_never_becomes_whole(serve: Serve, data: bytes, options: 
         response = client.response()
         assert (response.status, response.headers['connection']) == (408, 'close')
     assert client.is_closed()
+    assert time.monotonic() - started >= SHORT, 'not before'
     assert worker.connect().get('/after').body == b'/after '
+
+
+# --- the rate of a body -------------------------------------------------------------------------------------------
+
+
+def send_until_answered(client: Client, pieces: Iterable[bytes], interval: float) -> int:
+    """Send piece after piece, one each interval, until something comes back; how many were sent."""
+    count = 0
+    for piece in pieces:
+        client.send(piece)
+        count += 1
+        if select.select([client.sock], [], [], interval)[0]:
+            break
+    return count
+
+
+@pytest.mark.parametrize('before', [b'', b'x' * 200_000], ids=['from the start', 'after much at once'])
+@pytest.mark.parametrize('pieces', [[b'x'] * 1000, [b'']], ids=['a byte now and then', 'nothing'])
+def test_a_body_that_comes_too_slowly(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, before: bytes, pieces: list[bytes]
+) -> None:
+    """What came at once doesn't count for long: at this rate it would be enough for 200 seconds."""
+    monkeypatch.setattr(pace, 'BURST', 500)
+    client = serve(echo, min_rate=1000).connect()
+    started = time.monotonic()
+    client.send(request('POST', '/', 'Content-Length: 1000000') + before)
+    send_until_answered(client, pieces, 0.05)
+    assert client.response().status == 408
+    assert time.monotonic() - started >= SHORT
+
+
+def test_a_body_that_comes_just_fast_enough(serve: Serve) -> None:
+    """It takes three times as long as a slower one would be waited for."""
+    client = serve(echo, min_rate=1000).connect()
+    count = 20
+    client.send(request('POST', '/', f'Content-Length: {count * 1000}'))
+    assert send_until_answered(client, [b'x' * 1000] * count, 3 * SHORT / count) == count
+    assert client.response().body == b'/ ' + b'x' * 1000 * count
+
+
+# --- the rate of a response ---------------------------------------------------------------------------------------
+
+
+def read_slowly(client: Client, size: int, total: int, interval: float) -> int:
+    """Read ``size`` bytes each interval, up to ``total``; how many came before the server gave it up."""
+    never, other = socket.socketpair()
+    count = 0
+    with never, other:
+        while count < total:
+            select.select([never], [], [], interval)
+            try:
+                client.read(size)
+            except (ConnectionResetError, AssertionError):
+                break
+            count += size
+    return count
+
+
+@pytest.mark.parametrize('path', ['/list', '/generator'])
+@pytest.mark.parametrize(
+    ('rate', 'total'),
+    [
+        pytest.param(20_000, 800_000, id='fast enough'),
+        pytest.param(20_000_000, 0, id='too slow'),
+    ],
+)
+def test_a_response_that_is_read_at_a_rate(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, path: str, rate: int, total: int
+) -> None:
+    """A client that reads 16 KB fifty times a second, for much longer than one that doesn't is waited for."""
+    monkeypatch.setattr(pace, 'BURST', 1000)
+    worker = serve(large, min_rate=rate)
+    client = worker.connect(receive_buffer=8192)
+    client.send(request('GET', path))
+    worker.until(lambda: any(connection.phase is Phase.SENDING for connection in worker.loop.pool.used))
+    count = read_slowly(client, 16_000, 800_000, 0.02)
+    assert count >= total
+    assert bool(worker.in_loop(lambda: len(worker.loop.pool.used))) is bool(total)
+
+
+def test_a_reader_of_whom_the_socket_says_nothing(serve: Serve) -> None:
+    """It becomes writable when 64 KB have been read.  client_socket_timeout is for those who read nothing."""
+    worker = serve(large, min_rate=0, client_socket_timeout=SHORT)
+    client = worker.connect(receive_buffer=8192)
+    client.send(request('GET', '/list'))
+    assert read_slowly(client, 3000, 120_000, SHORT / 10) == 120_000
+    worker.until_connected(1)
+    started = time.monotonic()
+    worker.until_connected(0)
+    assert time.monotonic() - started >= SHORT / 2
 
 
 @pytest.mark.parametrize('path', ['/list', '/generator'])
@@ -82,9 +178,11 @@ def test_a_response_that_is_not_read(serve: Serve, log: Log, path: str, options:
     """min_rate counts from the beginning: what was read at once is time saved, so it is a high one here."""
     worker = serve(large, **{'min_rate': 100_000_000, **options})
     client, other = worker.connect(receive_buffer=4096), worker.connect()
+    started = time.monotonic()
     client.send(request('GET', path))
     assert other.get('/beside').body == b'/beside '
     worker.until_connected(1)
+    assert time.monotonic() - started >= SHORT
     with pytest.raises((ConnectionResetError, AssertionError)):
         client.read(20_000_000)
     assert other.get('/after').body == b'/after '
@@ -104,8 +202,10 @@ def test_an_idle_connection(serve: Serve) -> None:
     worker = serve(echo, keepalive_timeout=SHORT)
     client = worker.connect()
     assert client.get('/1').body == b'/1 '
+    started = time.monotonic()
     assert client.get('/2').body == b'/2 '
     assert client.is_closed()
+    assert time.monotonic() - started >= SHORT
 
 
 def test_an_idle_connection_has_no_time_at_all(serve: Serve) -> None:
@@ -203,10 +303,12 @@ def test_a_generator_that_takes_its_time_between_blocks(serve: Serve, gate: Gate
 @pytest.mark.parametrize('data', [b'', b'\x16\x03\x01\x02\x00\x01\x00'], ids=['silence', 'half a hello'])
 def test_a_handshake(serve: Serve, certificates: Certificates, data: bytes) -> None:
     worker = serve(echo, **certificates.options, ssl_handshake_timeout=SHORT)
+    started = time.monotonic()
     client = worker.connect()
     client.send(data)
     assert worker.connect_tls(trusting(certificates)).get('/beside').body == b'/beside '
     assert client.is_closed()
+    assert time.monotonic() - started >= SHORT
 
 
 def test_silence_after_a_handshake(serve: Serve, certificates: Certificates) -> None:
@@ -287,16 +389,14 @@ def test_a_stalled_client_makes_room_after_a_second(serve: Serve, log: Log, monk
     assert slots(worker) == 2
 
 
-def test_out_of_descriptors(serve: Serve, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    """accept(2) fails with EMFILE: the loop tries again later, and goes on with whom it has."""
-    import errno
-    import socket
-
+def test_a_system_without_memory(serve: Serve, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """accept(2): the loop tries again later, and goes on with whom it has, none of whom could help.  Where this process
+    has no descriptor left they could: see test_descriptors."""
     worker = serve(hello)
     client = worker.connect()
     assert client.get().status == 200
     accept = socket.socket.accept
-    failures = [OSError(errno.EMFILE, 'Too many open files'), OSError(errno.ECONNABORTED, 'aborted')]
+    failures = [OSError(errno.ENOBUFS, 'No buffer space available'), OSError(errno.ECONNABORTED, 'aborted')]
 
     def scarce(sock: socket.socket) -> Any:
         if failures:
@@ -306,7 +406,7 @@ def test_out_of_descriptors(serve: Serve, log: Log, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(socket.socket, 'accept', scarce)
     newcomer = worker.connect()
     newcomer.send(request())
-    log.wait_for('cannot accept: [Errno 24]')
+    log.wait_for(f'cannot accept: [Errno {errno.ENOBUFS}]')
     assert client.get().status == 200
     assert newcomer.response().status == 200
     assert not failures

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import select
 from typing import TYPE_CHECKING
 
 import pytest
 
+from prefork.logs import AccessLog
 from prefork.worker.connection import RECEIVE_SIZE
-from tests.worker.attacks import NEXT, REFUSED, SERVED, SMUGGLED
+from tests.worker.attacks import CHUNKS, FRAMING, NEXT, REFUSED, SERVED, SMUGGLED
 from tests.worker.harness import Client, hello, request
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from tests.worker.conftest import Serve
     from tests.worker.harness import Environ, Gate, Log, StartResponse
@@ -90,6 +94,20 @@ def test_served_as_what_it_is(serve: Serve, name: str, feed: str, reads: bool) -
     assert app.seen == [('/', disguise.body if reads else b''), ('/next', b'')]
 
 
+@pytest.mark.parametrize('reads', [True, False], ids=['read', 'not read'])
+@pytest.mark.parametrize('name', [named(attack.cves, name) for name, attack in (FRAMING | CHUNKS).items()])
+def test_refused_while_the_application_runs(serve: Serve, name: str, reads: bool) -> None:
+    """CVE-2022-22720: an error in a body that was only thrown away didn't close the connection, and what followed was
+    the next request.  Here bodies aren't waited for, so that the application is called before they are seen."""
+    app = Record(reads)
+    worker = serve(app, max_body=1 << 20, request_buffering=False, keepalive_timeout=3600, header_timeout=3600)
+    client = worker.connect()
+    client.send(ATTACKS[name].sent)
+    client.rest()  # which has an end, and not for the time that it took
+    assert app.targets in ([], ['/'])
+    assert worker.connect().get().status == 200
+
+
 def test_the_tables_say_what_they_mean() -> None:
     assert len(SMUGGLED) == 36 == 0x24
     numbers = [attack.cves for attack in REFUSED.values()] + [disguise.cves for disguise in SERVED.values()]
@@ -125,7 +143,7 @@ class Environs:
 
 # name → options, fields, variables of the application (None: not there)
 SPOOFS: dict[str, tuple[dict[str, object], list[str], dict[str, str | None]]] = {
-    'CVE-2015-0219: an underscore for a hyphen': (
+    'CVE-2015-0219, CVE-2015-7519: an underscore for a hyphen': (
         {},
         ['X-Auth-User: alice', 'X-Auth_User: root', 'X_Auth_User: root'],
         {'HTTP_X_AUTH_USER': 'alice'},
@@ -136,7 +154,7 @@ SPOOFS: dict[str, tuple[dict[str, object], list[str], dict[str, str | None]]] = 
         ['X-Forwarded-For: 192.0.2.1', 'X-Forwarded_For: 192.0.2.66'],
         {'REMOTE_ADDR': '192.0.2.1', 'HTTP_X_FORWARDED_FOR': '192.0.2.1'},
     ),
-    'a forwarded address where no proxy is trusted': (
+    'CVE-2009-3287: a forwarded address where no proxy is trusted': (
         {},
         [
             'X-Forwarded-For: 192.0.2.1',
@@ -169,6 +187,30 @@ SPOOFS: dict[str, tuple[dict[str, object], list[str], dict[str, str | None]]] = 
         ['X-Forwarded-For: 127.0.0.1', 'X-Forwarded-For: 192.0.2.1'],
         {'REMOTE_ADDR': '192.0.2.1'},
     ),
+    'CVE-2022-31813, CVE-2024-45410: what the proxy says is named by Connection': (
+        {'trusted_proxies': frozenset({'127.0.0.1'})},
+        [
+            'Connection: close, X-Forwarded-For, x-forwarded-proto',
+            'X-Forwarded-For: 192.0.2.1',
+            'X-Forwarded-Proto: https',
+        ],
+        {'REMOTE_ADDR': '192.0.2.1', 'wsgi.url_scheme': 'https'},
+    ),
+    'CVE-2026-32762: parameters of Forwarded within quotes': (
+        {'trusted_proxies': frozenset({'127.0.0.1'})},
+        ['Forwarded: for="192.0.2.1;host=evil;proto=https"'],
+        {'REMOTE_ADDR': '127.0.0.1', 'wsgi.url_scheme': 'http', 'HTTP_HOST': 'test'},
+    ),
+    'a forwarded host that is none': (
+        {'trusted_proxies': frozenset({'127.0.0.1'})},
+        ['X-Forwarded-For: 192.0.2.1', 'X-Forwarded-Host: good.example@evil.example/?'],
+        {'REMOTE_ADDR': '192.0.2.1', 'HTTP_HOST': 'test'},
+    ),
+    'CVE-2026-44546: a line separator of Unicode in a value': (
+        {},
+        ['A: b\x85X-Auth-User: root'],
+        {'HTTP_X_AUTH_USER': None, 'HTTP_A': 'b\x85X-Auth-User: root'},
+    ),
     'an absolute target that names another host than Host': (
         {},
         ['Host-Of: x'],
@@ -198,9 +240,61 @@ def test_spoofed_fields(serve: Serve, name: str) -> None:
     assert {key: app.last.get(key) for key in expected} == expected
 
 
+def test_trailers_are_never_fields(serve: Serve) -> None:
+    """CVE-2025-12642: merged into the head, a trailer was what the client may not send there."""
+    app = Environs()
+    client = serve(app).connect()
+    trailers = b'X-Auth-User: root\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n'
+    client.send(request('POST', '/', 'Transfer-Encoding: chunked', 'Trailer: X-Auth-User', body=b'0\r\n' + trailers))
+    assert client.response().status == 200
+    assert not {'HTTP_X_AUTH_USER', 'HTTP_X_FORWARDED_FOR'} & app.last.keys()
+
+
+PREFACE = b'PROXY TCP4 192.0.2.1 192.0.2.2 40000 80\r\n'
+SPOOFED = b'PROXY TCP4 192.0.2.66 192.0.2.2 40000 80\r\n'
+BEHIND_A_PROXY: dict[str, object] = {'trusted_proxies': frozenset({'127.0.0.1'}), 'proxy_protocol': True}
+
+
+def test_the_proxy_speaks_once(serve: Serve) -> None:
+    """CVE-2026-47737: a second line of the PROXY protocol, sent by the client between two requests, was believed."""
+    app = Environs()
+    client = serve(app, **BEHIND_A_PROXY).connect()
+    client.send(PREFACE + request())
+    assert client.response().status == 200
+    assert app.last.pop('REMOTE_ADDR') == '192.0.2.1'
+    client.send(SPOOFED + request())
+    assert client.response().status == 400
+    assert client.is_closed()
+    assert 'REMOTE_ADDR' not in app.last  # nothing was called
+
+
+def test_who_speaks_for_a_proxy_where_none_does(serve: Serve) -> None:
+    app = Environs()
+    client = serve(app).connect()
+    client.send(SPOOFED + request())
+    assert client.response().status == 400
+    assert client.is_closed()
+    assert not app.last
+
+
+@pytest.mark.parametrize(
+    'start', [b'PROXY TCP4 ', b'PROXY UNKNOWN ', b'a'], ids=['a line', 'a line of whatever', 'another']
+)
+def test_a_preface_without_end(serve: Serve, start: bytes) -> None:
+    """CVE-2026-47736: all of it was kept until the line end that never comes, and searched again and again."""
+    worker = serve(hello, **BEHIND_A_PROXY)
+    client = worker.connect()
+    client.send(start + b'1' * 200)
+    with contextlib.suppress(ConnectionResetError):  # nobody has read all of it
+        assert client.is_closed()
+    other = worker.connect()
+    other.send(PREFACE + request())
+    assert other.response().status == 200
+
+
 # name → the status and the fields of an application that puts a client's words into them
 SPLITTING: dict[str, tuple[str, list[tuple[str, str]]]] = {
-    'CVE-2018-1000164, CVE-2020-5247: CR and LF in a value': (
+    'CVE-2012-2374, CVE-2017-18587, CVE-2018-1000164, CVE-2020-5247, CVE-2020-7695: CR and LF in a value': (
         '302 Found',
         [('Location', '/\r\nSet-Cookie: a=b\r\n\r\n<script>')],
     ),
@@ -208,7 +302,8 @@ SPLITTING: dict[str, tuple[str, list[tuple[str, str]]]] = {
     'CVE-2020-5249: CR in a value': ('302 Found', [('Location', '/\rSet-Cookie: a=b')]),
     'CVE-2018-1000164: CR and LF in a name': ('200 OK', [('X\r\nSet-Cookie: a=b\r\nX', 'c')]),
     'CVE-2025-67724: CR and LF in the reason': ('200 OK\r\nSet-Cookie: a=b', []),
-    'NUL in a value': ('302 Found', [('Location', '/\0Set-Cookie: a=b')]),
+    'CVE-2026-42545: NUL in a value': ('302 Found', [('Location', '/\0Set-Cookie: a=b')]),
+    'CVE-2026-42545: a blank in a name': ('200 OK', [('Set Cookie', 'a=b')]),
     'a character that is LF in latin-1 only when cut to a byte': (
         '302 Found',
         [('Location', '/\u010aSet-Cookie: a=b')],
@@ -236,6 +331,31 @@ def test_response_splitting(serve: Serve, log: Log, name: str) -> None:
     assert wire.count(b'HTTP/1.1 200 OK\r\n') == 1  # the answer to what came next
     assert b'a=b' not in wire
     log.wait_for('ApplicationError')
+
+
+@pytest.mark.parametrize(
+    ('target', 'fields'),
+    [
+        pytest.param('/%1b%5d0;evil%07', [], id='CVE-2020-7694: encoded in the target'),
+        pytest.param('/', ['User-Agent: \x9b2J', 'Referer: \x9d0;evil'], id='CVE-2009-4492: in a field'),
+        pytest.param('/', ['User-Agent: a" 200 5 "b'], id='a quote that ends the field'),
+    ],
+)
+def test_nothing_that_a_terminal_obeys_is_logged(serve: Serve, tmp_path: Path, target: str, fields: list[str]) -> None:
+    """Whoever read the log had its window's title changed, or worse; or read a line that nobody had logged."""
+    path = tmp_path / 'access.log'
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC)
+    try:
+        worker = serve(hello, access_log=AccessLog(descriptor, 'combined'))
+        client = worker.connect()
+        client.send(request('GET', target, *fields))
+        assert client.response().status == 200
+        worker.stop()  # the log is flushed
+    finally:
+        os.close(descriptor)
+    line = path.read_bytes()
+    assert re.fullmatch(rb'[ -~]+\n', line)
+    assert line.count(b'"') == 6  # around the request line, the referer and the agent
 
 
 # --- 100 (Continue) ---------------------------------------------------------------------------------------------------
@@ -287,8 +407,8 @@ def test_answers_to_pipelined_requests_come_in_their_order(serve: Serve, gate: G
 
 
 PINNING = {
-    'CVE-2019-16770, CVE-2021-29509: connections that are kept alive': request(),
-    'CVE-2007-6750, CVE-2018-12122: heads without end': b'GET / HTTP/1.1\r\nHost: x\r\n',
+    'CVE-2019-5739, CVE-2019-16770, CVE-2021-29509: connections that are kept alive': request(),
+    'CVE-2007-6750, CVE-2018-12122, CVE-2020-8251: heads without end': b'GET / HTTP/1.1\r\nHost: x\r\n',
     'CVE-2019-5737: heads without end on a connection that was used': request() + b'GET / HTTP/1.1\r\nHost: x\r\n',
     'bodies without end': request('POST', '/', 'Content-Length: 5', body=b'a'),
     'connections that say nothing': b'',

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from prefork.errors import BodyError, ClientGone
-from prefork.worker import connection
+from prefork.worker import pace
 from tests.worker.harness import DEADLINE, PLAIN, echo, hello, request, trusting
 
 if TYPE_CHECKING:
@@ -436,7 +436,7 @@ def test_all_threads_wait_for_bodies_and_one_comes(stream: Serve) -> None:
 
 
 def test_a_body_below_min_rate_is_answered_408(stream: Serve, monkeypatch: pytest.MonkeyPatch, gate: Gate) -> None:
-    monkeypatch.setattr(connection, 'RATE_GRACE', SHORT)
+    monkeypatch.setattr(pace, 'GRACE', SHORT)
     app = Reader(gate, lambda file: file.read())
     worker = stream(app, keepalive_timeout=SHORT)
     client = worker.connect()
@@ -453,7 +453,7 @@ def test_a_body_below_min_rate_is_answered_408(stream: Serve, monkeypatch: pytes
 def test_the_time_an_application_takes_is_not_the_clients(
     stream: Serve, monkeypatch: pytest.MonkeyPatch, gate: Gate
 ) -> None:
-    monkeypatch.setattr(connection, 'RATE_GRACE', SHORT)
+    monkeypatch.setattr(pace, 'GRACE', SHORT)
     app = Reader(gate, lambda file: file.read(1), lambda file: file.read(1))
     worker = stream(app, keepalive_timeout=SHORT)
     client = worker.connect()
