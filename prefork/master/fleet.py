@@ -13,6 +13,9 @@ from prefork.master.orders import INFO, Backlog, Commit, Drain, Key, Kill, Log, 
 DOOM_TIME = 2.0
 """For a process that was told to go at once; then SIGKILL."""
 
+STOP_TIME = 2.0
+"""For somebody to continue a worker that a signal has stopped; then it is ended."""
+
 DRAIN_MARGIN = 1.0
 """A worker ends its drain itself at ``graceful_timeout``; the master waits so much longer before SIGKILL."""
 
@@ -39,6 +42,9 @@ class Fleet:
 
     def processes(self) -> list[Process]:
         return [process for generation in self.generations.values() for process in generation.processes()]
+
+    def process(self, pid: int) -> Process | None:
+        return next((process for process in self.processes() if process.pid == pid), None)
 
     def mold(self, number: int) -> Mold | None:
         generation = self.generations.get(number)

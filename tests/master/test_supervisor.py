@@ -596,6 +596,55 @@ STORIES: dict[str, list[Step]] = {
         Step('tick', after=DOOM, gives=(Kill(pid(1, 1), signal.SIGKILL),)),
         Step('exited', pid(1, 1), KILLED, gives=(Release(key(1, 1)),)),
     ],
+    'stopped: replaced at once, and ended with its stacks shown': [
+        *FIRST,
+        Step(
+            'stopped',
+            pid(1, 0),
+            gives=(drain(1, 0), Spawn(key(1, 2))),
+            says=r'^worker main/1/0 \(pid 101\) was stopped by a signal; replaced$',
+        ),
+        Step(
+            'tick',
+            after=fleet.STOP_TIME,
+            gives=(Kill(pid(1, 0), signal.SIGABRT), Kill(pid(1, 0), signal.SIGCONT)),
+            says=r'worker main/1/0 \(pid 101\) is still stopped, and is aborted',
+        ),
+        Step('tick', after=DOOM, gives=(Kill(pid(1, 0), signal.SIGKILL),)),
+        Step('exited', pid(1, 0), KILLED, gives=(Release(key(1, 0)),)),
+    ],
+    'stopped: and continued, it drains as it was told': [
+        *FIRST,
+        Step('stopped', pid(1, 0), gives=(drain(1, 0), Spawn(key(1, 2)))),
+        Step('continued', pid(1, 0), after=1),
+        Step('tick', after=fleet.STOP_TIME),
+        Step('leaving', key(1, 0)),
+        Step('exited', pid(1, 0), 0, gives=(Release(key(1, 0)),)),
+    ],
+    'stopped: while it drains': [
+        *TAKEN_OVER,
+        Step('stopped', pid(1, 0), says='^$'),
+        Step('tick', after=fleet.STOP_TIME, gives=(Kill(pid(1, 0), signal.SIGABRT), Kill(pid(1, 0), signal.SIGCONT))),
+    ],
+    'stopped: while it starts, it has load_timeout': [
+        *FIRST,
+        Step('exited', pid(1, 0), KILLED, gives=(Release(key(1, 0)), Spawn(key(1, 0)))),
+        Step('spawned', key(1, 0), 900),
+        Step('stopped', 900),
+        Step('tick', after=fleet.STOP_TIME),
+    ],
+    'stopped: in a stop': [
+        *FIRST,
+        Step('stop', gives=(CloseListeners(), Kill(mold(1), signal.SIGKILL))),
+        Step('stopped', pid(1, 0)),
+        Step('tick', after=fleet.STOP_TIME, gives=(Kill(pid(1, 0), signal.SIGABRT), Kill(pid(1, 0), signal.SIGCONT))),
+    ],
+    'stopped: the mold, which is as good as dead': [
+        *FIRST,
+        Step('stopped', mold(1), gives=(Kill(mold(1), signal.SIGKILL),), says='was stopped by a signal, and is killed'),
+        Step('stopped', mold(1)),
+        Step('exited', mold(1), KILLED, after=10, gives=(StartMold(2, Preload.AUTO),)),
+    ],
     'resize': [
         *FIRST,
         Step('resize', 1, gives=(Spawn(key(1, 2)),), says='wanted in generation 1: main: 3'),
@@ -737,6 +786,8 @@ LATE: dict[str, tuple[Any, ...]] = {
     'mold unsafe, but it has loaded': ('mold_unsafe', 1, ['a thread']),
     'mold failed, but it has loaded': ('mold_failed', 1, 'boom'),
     'exit of a stranger': ('exited', 4711, 0),
+    'stop of a stranger': ('stopped', 4711),
+    'continued, but nobody has stopped it': ('continued', pid(1, 0)),
     'tick': ('tick',),
 }
 
