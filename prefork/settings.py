@@ -316,6 +316,9 @@ class Settings:
         'Load the application once, before the workers fork; auto unless that is unsafe.',
         MASTER,
     )
+    max_requests: int = option(integer(0), '0', 'Requests after which a worker is replaced; 0 is never.')
+    max_requests_jitter: int = option(integer(0), '0', 'Up to so many requests more, another number in each worker.')
+    max_rss: int = option(SIZE, '0', 'Resident memory above which a worker is replaced; 0 is unlimited. Needs psutil.')
     post_fork: str = option(OBJECT, '', 'A function without arguments, called in each worker before it serves.')
     graceful_timeout: float = option(
         seconds(), '30', 'The time that a worker has to finish its requests when it drains.', MASTER

@@ -110,7 +110,7 @@ class Mold(Process):
 
 
 class Worker(Process):
-    __slots__ = ('accepts', 'key', 'pinged', 'stopped')
+    __slots__ = ('accepts', 'key', 'pinged', 'stopped', 'worn')
 
     def __init__(self, generation: Generation, deadline: float, key: Key) -> None:
         super().__init__(generation, deadline)
@@ -121,6 +121,8 @@ class Worker(Process):
         """Whether a ping is unanswered."""
         self.stopped = False
         """Whether a signal has stopped it, and none has continued it."""
+        self.worn = False
+        """Whether it serves only until another can."""
 
     @property
     def active(self) -> bool:

@@ -199,6 +199,14 @@ class Supervisor:
             self._fleet.drain(now, worker, Backlog.LEAVE)
         return self._settled(now)
 
+    def worn(self, now: float, key: Key, reason: str) -> list[Order]:
+        """The worker has served long enough, and goes on until another has taken its place."""
+        worker = self._fleet.worker(key)
+        if worker is not None and worker.phase is Phase.READY and not worker.worn and self.running:
+            worker.worn = True
+            self._fleet.log(INFO, f'{worker} is to be replaced: {reason}')
+        return self._settled(now)
+
     def leaving(self, now: float, key: Key) -> list[Order]:
         """The worker accepts no more, as ordered."""
         worker = self._fleet.worker(key)

@@ -23,6 +23,7 @@ from prefork.worker.gateway import Gateway
 from prefork.worker.handoff import Crew, restore_switch_interval, shorten_switch_interval
 from prefork.worker.phase import Phase
 from prefork.worker.pool import Pool, allow_descriptors
+from prefork.worker.wear import Wear
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ class Loop:
     """Serves ``app`` on ``listeners`` until it is stopped or drained.
 
     ``row`` is this worker's row of the scoreboard, ``access_log`` None where requests aren't logged, ``multiprocess``
-    what PEP 3333's flag of that name says.
+    what PEP 3333's flag of that name says.  ``on_worn`` is called in the loop, once and with a reason, when another
+    worker should take this one's place; it goes on serving until it is told to drain.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Loop:
         row: Row | None = None,
         access_log: AccessLog | None = None,
         multiprocess: bool = False,
+        on_worn: Callable[[str], None] | None = None,
     ) -> None:
         self.settings = settings
         self.parser = HeadParser(
@@ -95,6 +98,7 @@ class Loop:
         self._next_sweep = 0.0
         timeouts = (settings.keepalive_timeout, settings.header_timeout, settings.ssl_handshake_timeout)
         self._shortest_timeout = min(max(min(timeouts), 0.05), settings.client_socket_timeout or RATE_GRACE, RATE_GRACE)
+        self._wear = Wear(settings, row, on_worn)
         self._drain_deadline: float | None = None
         self._stopped = False
 
@@ -201,6 +205,8 @@ class Loop:
             self.access_log.flush()
         if self._row is not None:
             self._publish(self._row)
+        if self.requests >= self._wear.enough:
+            self._wear.report(f'it has answered {self.requests} requests')
         now = self.now
         if now >= self._next_sweep:
             self._sweep(now)
@@ -229,6 +235,7 @@ class Loop:
             # Until then a connection can get a deadline before all that there are, by the shortest of the options.
             earliest = min(earliest, now + self._shortest_timeout)
         self._next_sweep = max(earliest, now + min(SWEEP, self._shortest_timeout / 4))
+        self.look_at(self._wear.weigh(now, self.requests))
         if self._accept_after > now:
             self.look_at(self._accept_after)
         if drained is not None:

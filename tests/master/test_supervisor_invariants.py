@@ -212,7 +212,9 @@ class World(RuleBasedStateMachine):
             worker.state = 'dead'
 
     @precondition(running)
-    @rule(data=st.data(), fate=st.sampled_from(['spawned', 'ready', 'ready', 'failed', 'asked', 'done', 'dies']))
+    @rule(
+        data=st.data(), fate=st.sampled_from(['spawned', 'ready', 'ready', 'failed', 'asked', 'worn', 'done', 'dies'])
+    )
     def work(self, data: st.DataObject, fate: str) -> None:
         workers = [each for each in self.processes.values() if isinstance(each.owner, tuple) and not each.stopped]
         worker = self.choose(data, workers)
@@ -229,6 +231,8 @@ class World(RuleBasedStateMachine):
         elif fate == 'asked' and worker.state == 'ready':
             self.serving.discard(worker.owner)  # whoever else there is: somebody wants it to go
             self.tell('asked', worker.owner)
+        elif fate == 'worn' and worker.state in ('ready', 'draining'):
+            self.tell('worn', worker.owner, 'enough')
         elif (fate == 'done' and worker.state == 'draining') or fate == 'dies':
             worker.state = 'dead'  # which nobody knows yet
 
