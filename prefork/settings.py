@@ -328,6 +328,9 @@ class Settings:
     )
 
     # requests
+    request_timeout: float = option(
+        seconds(), '60', 'How long the application may take for a call, for each block and for closing; 0 is for ever.'
+    )
     max_header_line: int = option(SIZE, '16384', 'The longest header line; a longer one is answered 431.')
     max_headers: int = option(integer(1), '100', 'The most header lines; more are answered 431.')
     max_head: int = option(SIZE, '65536', 'The largest head of a request; a larger one is answered 431.')

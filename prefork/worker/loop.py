@@ -12,11 +12,13 @@ import errno
 import selectors
 import time
 from collections import deque
+from functools import partial
 
 from prefork import scoreboard
 from prefork.http1.head import HeadParser
 from prefork.logs import logger
 from prefork.net.transport import PlainTransport, TLSTransport
+from prefork.worker import lease
 from prefork.worker.bell import Bell
 from prefork.worker.connection import RATE_GRACE, Connection
 from prefork.worker.gateway import Gateway
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from prefork.net.listener import Listener
     from prefork.scoreboard import Row
     from prefork.settings import Settings
-    from prefork.worker.gateway import WSGIApplication
+    from prefork.worker.gateway import Exchange, WSGIApplication
 
     Events: TypeAlias = deque[tuple[selectors.SelectorKey, int]]
 
@@ -97,7 +99,10 @@ class Loop:
         self._bell = Bell()
         self._next_sweep = 0.0
         timeouts = (settings.keepalive_timeout, settings.header_timeout, settings.ssl_handshake_timeout)
-        self._shortest_timeout = min(max(min(timeouts), 0.05), settings.client_socket_timeout or RATE_GRACE, RATE_GRACE)
+        self._call_timeout = settings.request_timeout or float('inf')
+        self._shortest_timeout = min(
+            max(min(*timeouts, self._call_timeout), 0.05), settings.client_socket_timeout or RATE_GRACE, RATE_GRACE
+        )
         self._wear = Wear(settings, row, on_worn)
         self._drain_deadline: float | None = None
         self._stopped = False
@@ -231,6 +236,12 @@ class Loop:
                 connection.expire()
             if connection.phase is not Phase.FREE:
                 earliest = min(earliest, connection.deadline)
+        for thread, exchange in self.crew.running.copy().items():
+            since = exchange.since
+            if since and since + self._call_timeout <= now:
+                self._soon.append(partial(self._end_call, thread, exchange, since))
+            elif since:
+                earliest = min(earliest, since + self._call_timeout)
         if self.pool.used:
             # Until then a connection can get a deadline before all that there are, by the shortest of the options.
             earliest = min(earliest, now + self._shortest_timeout)
@@ -246,10 +257,27 @@ class Loop:
         if deadline < self._next_sweep:
             self._next_sweep = deadline
 
+    def _end_call(self, thread: int, exchange: Exchange, since: float) -> None:
+        """The application has had a thread for too long: answer in its place, and do without the thread."""
+        stack = lease.stack(thread, Gateway.respond.__code__)
+        with lease.handover:
+            if not exchange.claim(since):
+                return  # it has come back just now
+            self.crew.lose(thread)
+            lease.interrupt(thread)
+        limit = f'request_timeout = {self._call_timeout:g} s'
+        logger.error('%s: no answer within %s; the application is at\n%s', exchange.connection.line, limit, stack)
+        self._wear.report(f'a call has taken longer than {limit}')
+        self.crew.hire()
+        try:
+            exchange.connection.take_back(exchange)
+        except Exception:
+            self._contain(exchange.connection.take_back)
+
     def _publish(self, row: Row) -> None:
         row.put('requests', self.requests)
         row.put('connections', len(self.pool.used))
-        row.put('running', len(self.crew.running))
+        row.put('running', len(self.crew.running) + len(self.crew.lost))
         row.put('accepted', self._accepted)
         row.put('errors', self._errors)
 
