@@ -172,6 +172,17 @@ class ClientTooSlow(ClientGone):
     """The client reads so slowly that there is no more room for its response; the connection is given up."""
 
 
+class RequestTimeout(BaseException):
+    """The call has lasted for longer than ``request_timeout``: raised in the application, which shall clean up and end.
+
+    Its client has had another answer by then.  It stands outside of the tree, and isn't an Exception, so that nobody
+    takes it for an error of what is being done at that moment.
+    """
+
+    def __str__(self) -> str:
+        return 'the call has lasted longer than request_timeout'
+
+
 class ChannelError(PreforkError):
     """What came over a channel from another of our processes isn't a message."""
 

@@ -369,6 +369,9 @@ class Settings:
         'Load the application once, before the workers fork; auto unless that is unsafe.',
         MASTER,
     )
+    max_requests: int = option(integer(0), '0', 'Requests after which a worker is replaced; 0 is never.')
+    max_requests_jitter: int = option(integer(0), '0', 'Up to so many requests more, another number in each worker.')
+    max_rss: int = option(SIZE, '0', 'Resident memory above which a worker is replaced; 0 is unlimited. Needs psutil.')
     post_fork: str = option(OBJECT, '', 'A function without arguments, called in each worker before it serves.')
     graceful_timeout: float = option(
         seconds(), '30', 'The time that a worker has to finish its requests when it drains.', MASTER
@@ -381,6 +384,9 @@ class Settings:
     )
 
     # requests
+    request_timeout: float = option(
+        seconds(), '60', 'How long the application may take for a call, for each block and for closing; 0 is for ever.'
+    )
     max_header_line: int = option(SIZE, '16384', 'The longest header line; a longer one is answered 431.')
     max_headers: int = option(integer(1), '100', 'The most header lines; more are answered 431.')
     max_head: int = option(SIZE, '65536', 'The largest head of a request; a larger one is answered 431.')

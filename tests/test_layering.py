@@ -42,7 +42,7 @@ MAY_IMPORT = {
 }
 
 # Beyond the standard library.
-THIRD_PARTY = {'toolkit': {'webob', 'routes'}}
+THIRD_PARTY = {'toolkit': {'webob', 'routes'}, 'worker': {'psutil'}}
 
 # Modules without a socket, a clock or a file: all that they may import.  The master's policy is five modules of it.
 _POLICY = {f'prefork.master.{name}' for name in ('supervisor', 'fleet', 'generation', 'orders', 'report')}
@@ -56,8 +56,8 @@ PURE = {
 
 # What costs every process that imports it a megabyte or more, or milliseconds.  It may stand in the function that
 # needs it, and at the top only of the modules that are imported where it is needed anyway.
-HEAVY = {'asyncio', 'dataclasses', 'importlib.metadata', 'inspect', 'ssl', 'subprocess', 'tempfile', 'typing'}
-HEAVY_WHERE_NEEDED = {'prefork.net.tls': {'ssl'}}
+HEAVY = {'asyncio', 'dataclasses', 'importlib.metadata', 'inspect', 'psutil', 'ssl', 'subprocess', 'tempfile', 'typing'}
+HEAVY_WHERE_NEEDED = {'prefork.net.tls': {'ssl'}, 'prefork.worker.memory': {'psutil'}}
 NOT_THE_CORE = ('prefork.toolkit', 'prefork.demo')
 
 
@@ -123,7 +123,7 @@ def test_parts_import_only_what_is_below_them(module: str) -> None:
 
 
 @pytest.mark.parametrize('module', MODULES)
-def test_only_the_toolkit_needs_more_than_python(module: str) -> None:
+def test_nothing_but_what_is_declared_is_needed_beyond_python(module: str) -> None:
     allowed = THIRD_PARTY.get(part_of(module), set()) | sys.stdlib_module_names | {'_typeshed'}
     assert [found.where for found in all_imports(module) if not found.is_ours and found.top not in allowed] == []
 

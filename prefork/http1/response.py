@@ -159,6 +159,7 @@ REASONS = {
     500: 'Internal Server Error',
     501: 'Not Implemented',
     503: 'Service Unavailable',
+    504: 'Gateway Timeout',
     505: 'HTTP Version Not Supported',
     507: 'Insufficient Storage',
 }

@@ -108,7 +108,9 @@ class _Worker:
         log = None if part.access_log is None else AccessLog(part.access_log, part.settings.access_log_format)
         # Debuggers that keep what they saw in memory want to know that the next request comes to the same process.
         shared = part.settings.workers > 1
-        self._loop: Loop = Loop(app, part.listeners, part.settings, row=row, access_log=log, multiprocess=shared)
+        self._loop: Loop = Loop(
+            app, part.listeners, part.settings, row=row, access_log=log, multiprocess=shared, on_worn=self._on_worn
+        )
         self._loop.watch(channel, self._on_message)
         self._loop.watch(self._signals, self._on_signal)
 
@@ -153,6 +155,9 @@ class _Worker:
             self._loop.stop()
         else:
             self._channel.send('asked')  # the master knows whether all go, as when its whole group got the signal
+
+    def _on_worn(self, reason: str) -> None:
+        self._channel.send('worn', reason=reason)
 
     def _orphaned(self) -> None:
         """The master died.  A new one must be able to bind, so the listeners go first."""

@@ -146,6 +146,8 @@ def _of_worker(supervisor: Supervisor, now: float, key: Key, kind: str, body: di
             return supervisor.failed(now, key, body['reason'])
         case 'asked':
             return supervisor.asked(now, key)
+        case 'worn':
+            return supervisor.worn(now, key, body['reason'])
         case 'leaving':
             return supervisor.leaving(now, key)
         case 'pong':

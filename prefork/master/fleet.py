@@ -13,6 +13,9 @@ from prefork.master.orders import INFO, Backlog, Commit, Drain, Key, Kill, Log, 
 DOOM_TIME = 2.0
 """For a process that was told to go at once; then SIGKILL."""
 
+STOP_TIME = 2.0
+"""For somebody to continue a worker that a signal has stopped; then it is ended."""
+
 DRAIN_MARGIN = 1.0
 """A worker ends its drain itself at ``graceful_timeout``; the master waits so much longer before SIGKILL."""
 
@@ -42,6 +45,9 @@ class Fleet:
 
     def workers(self) -> list[Worker]:
         return [worker for generation in self.generations.values() for worker in generation.workers.values()]
+
+    def process(self, pid: int) -> Process | None:
+        return next((process for process in self.processes() if process.pid == pid), None)
 
     def mold(self, number: int) -> Mold | None:
         generation = self.generations.get(number)
@@ -139,12 +145,12 @@ class Fleet:
         servers = {key[0] for generation in self.generations.values() for key in generation.workers}
         for server in sorted(servers | current.targets.keys()):
             target = current.targets.get(server, 0)
-            old = self._old(server)
-            surplus = max(0, len(current.ready(server)) + len(old) - target)
+            old = self._old(current, server)
+            new = [worker for worker in current.active(server) if worker not in old]
+            surplus = max(0, sum(worker.phase is Phase.READY for worker in new) + len(old) - target)
             for worker in old[:surplus]:
                 self.dismiss(now, worker)
             del old[:surplus]
-            new = current.active(server)
             for worker in sorted(new, key=_usefulness)[target:]:
                 self.dismiss(now, worker)
             self._fill(now, current, server, min(target - len(new), target + 1 - len(new) - len(old)))
@@ -154,8 +160,12 @@ class Fleet:
         """Generations that are no longer current, or never were."""
         return [generation for generation in self.generations.values() if generation.stage is Stage.RETIRED]
 
-    def _old(self, server: str) -> list[Worker]:
-        return [worker for generation in self._retired() for worker in generation.ready(server)]
+    def _old(self, current: Generation, server: str) -> list[Worker]:
+        """Those who serve only until others can: all of the retired generations, and of the current one those that are
+        worn, one at a time: until the last one has ended, and given its memory back, the next goes on."""
+        old = [worker for generation in self._retired() for worker in generation.ready(server)]
+        worn = [worker for worker in current.workers.values() if worker.worn and worker.key[0] == server]
+        return old if any(not worker.active for worker in worn) else old + worn[:1]
 
     def _fill(self, now: float, generation: Generation, server: str, count: int) -> None:
         """Start ``count`` workers, each as soon as its slot's back-off allows."""
@@ -200,6 +210,6 @@ class Fleet:
                 del self.generations[number]
 
 
-def _usefulness(worker: Worker) -> tuple[bool, int]:
-    """Sorts those first that are kept longest: ready ones, and low slots."""
-    return worker.phase is not Phase.READY, worker.key[2]
+def _usefulness(worker: Worker) -> tuple[bool, bool, int]:
+    """Sorts those first that are kept longest: ready ones, those that aren't worn, and low slots."""
+    return worker.phase is not Phase.READY, worker.worn, worker.key[2]

@@ -110,7 +110,7 @@ class Mold(Process):
 
 
 class Worker(Process):
-    __slots__ = ('accepts', 'key', 'pinged')
+    __slots__ = ('accepts', 'key', 'pinged', 'stopped', 'worn')
 
     def __init__(self, generation: Generation, deadline: float, key: Key) -> None:
         super().__init__(generation, deadline)
@@ -119,6 +119,10 @@ class Worker(Process):
         """Whether new connections may come to it: from its readiness until it says that it has stopped."""
         self.pinged = False
         """Whether a ping is unanswered."""
+        self.stopped = False
+        """Whether a signal has stopped it, and none has continued it."""
+        self.worn = False
+        """Whether it serves only until another can."""
 
     @property
     def active(self) -> bool:

@@ -221,10 +221,14 @@ class Master:
             logger.warning('%s is ignored', signal.Signals(number).name)
 
     def _reap(self) -> None:
-        """Wait for every child that has ended: ours, and those that others left to a subreaper or to process 1."""
+        """Wait for every child that has ended: ours, and those that others left to a subreaper or to process 1.
+
+        Those that were stopped or continued are noticed, too.
+        """
+        supervisor = self._supervisor
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
             except ChildProcessError:
                 return
             if not pid:
@@ -233,7 +237,13 @@ class Master:
             for child in self._children:
                 if child.pid in (0, pid) and child.reachable:
                     self._receive(child)
-            self._obey(self._supervisor.exited(self._clock(), pid, status))
+            now = self._clock()
+            if os.WIFSTOPPED(status):
+                self._obey(supervisor.stopped(now, pid))
+            elif os.WIFCONTINUED(status):
+                self._obey(supervisor.continued(now, pid))
+            else:
+                self._obey(supervisor.exited(now, pid, status))
 
     def _receive(self, child: Child) -> None:
         try:

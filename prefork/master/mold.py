@@ -78,7 +78,10 @@ class _Mold:
 
     def freeze(self) -> None:
         """Put all there is out of the garbage collector's reach: marking it would copy every page in every worker."""
-        import prefork.worker.loop  # noqa: F401 - for the workers to share
+        import prefork.worker.loop  # for the workers to share
+
+        if any(settings.max_rss for settings in self._site.deployment.servers.values()):
+            import prefork.worker.memory  # noqa: F401
 
         gc.collect()
         gc.freeze()

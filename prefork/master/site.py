@@ -217,6 +217,8 @@ def _check(servers: dict[str, Settings]) -> None:
                 f'[server:{name}] pool_size: {settings.pool_size} connections need {shortage} descriptors more than'
                 ' the hard limit of this process allows (ulimit -n -H)'
             )
+        if settings.max_rss and not _is_installed('psutil'):
+            complaints.append(f'[server:{name}] max_rss: psutil is needed, and not installed')
         for address in settings.bind:
             if address.port or address.scheme != 'tcp':
                 if address in owners:
@@ -258,6 +260,12 @@ def _identity(settings: Settings) -> Identity | None:
     from prefork.master import privileges
 
     return privileges.identity(settings)
+
+
+def _is_installed(module: str) -> bool:
+    import importlib.util
+
+    return importlib.util.find_spec(module) is not None
 
 
 def _contexts(settings: Settings) -> Contexts | None:

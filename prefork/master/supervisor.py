@@ -11,7 +11,7 @@ import enum
 import signal
 
 from prefork.errors import EX_CONFIG, EX_OK
-from prefork.master.fleet import DOOM_TIME, Fleet
+from prefork.master.fleet import DOOM_TIME, STOP_TIME, Fleet
 from prefork.master.generation import BackOff, Generation, Mold, Phase, Plan, Process, Stage, Worker
 from prefork.master.orders import (
     DEBUG,
@@ -223,6 +223,14 @@ class Supervisor:
             self._fleet.drain(now, worker, Backlog.LEAVE)
         return self._settled(now)
 
+    def worn(self, now: float, key: Key, reason: str) -> list[Order]:
+        """The worker has served long enough, and goes on until another has taken its place."""
+        worker = self._fleet.worker(key)
+        if worker is not None and worker.phase is Phase.READY and not worker.worn and self.running:
+            worker.worn = True
+            self._fleet.log(INFO, f'{worker} is to be replaced: {reason}')
+        return self._settled(now)
+
     def leaving(self, now: float, key: Key) -> list[Order]:
         """The worker accepts no more, as ordered."""
         worker = self._fleet.worker(key)
@@ -241,7 +249,7 @@ class Supervisor:
 
     def exited(self, now: float, pid: int, status: int) -> list[Order]:
         """A child was reaped: a mold, a worker or a stranger, with its status in the form of wait(2)."""
-        process = next((process for process in self._fleet.processes() if process.pid == pid), None)
+        process = self._fleet.process(pid)
         if isinstance(process, Worker):
             self._worker_gone(now, process, _describe(status))
         elif isinstance(process, Mold):
@@ -249,6 +257,33 @@ class Supervisor:
         else:
             # A worker may die, and be reaped, before the message with its pid is read.
             self._unclaimed[pid] = status
+        return self._settled(now)
+
+    def stopped(self, now: float, pid: int) -> list[Order]:
+        """A signal has stopped a child: SIGSTOP, or one of a terminal's.  Debuggers stop it without our knowledge.
+
+        A worker is told to drain, which it will do if somebody continues it soon.  Until then it helps nobody, and
+        keeps clients waiting.
+        """
+        process = self._fleet.process(pid)
+        if isinstance(process, Mold):
+            self._kill_mold(process, 'was stopped by a signal')
+        elif isinstance(process, Worker) and process.phase in (Phase.READY, Phase.DRAINING):
+            process.stopped = True
+            if process.phase is Phase.READY and self.running:
+                self._fleet.log(ERROR, f'{process} was stopped by a signal; replaced')
+                self._fleet.drain(now, process, Backlog.LEAVE)
+            deadline = now + STOP_TIME
+            process.deadline = min(process.deadline or deadline, deadline)
+        return self._settled(now)
+
+    def continued(self, now: float, pid: int) -> list[Order]:
+        """A signal has continued a child that was stopped."""
+        process = self._fleet.process(pid)
+        if isinstance(process, Worker) and process.stopped:
+            process.stopped = False
+            if process.phase is Phase.DRAINING:
+                self._fleet.draining(now, process)
         return self._settled(now)
 
     def tick(self, now: float) -> list[Order]:
@@ -321,13 +356,15 @@ class Supervisor:
         plan = worker.generation.plan
         mold = worker.generation.mold
         if worker.phase is Phase.SPAWNING:
-            if mold is not None and mold.phase is Phase.READY and not mold.signal:
-                self._fleet.log(ERROR, f'{mold} does not answer, and is killed')
-                mold.signal = signal.SIGKILL  # not doomed: its end is a death like any other
-                self._fleet.orders.append(Kill(mold.pid, signal.SIGKILL))
+            if mold is not None:
+                self._kill_mold(mold, 'does not answer')
         elif worker.phase is Phase.STARTING:
             self._fleet.doom(now, worker, signal.SIGABRT)
             self._start_failed(now, worker, f'{worker} was not ready within load_timeout = {plan.load_timeout:g} s')
+        elif worker.stopped:
+            self._fleet.log(ERROR, f'{worker} is still stopped, and is aborted')
+            self._fleet.doom(now, worker, signal.SIGABRT)
+            self._fleet.orders.append(Kill(worker.pid, signal.SIGCONT))  # to die, and show its stacks before
         elif worker.phase is Phase.DRAINING:
             self._fleet.log(WARNING, f'{worker} did not finish within {plan.graceful_timeout:g} s, and is killed')
             self._fleet.doom(now, worker, signal.SIGKILL)
@@ -338,6 +375,12 @@ class Supervisor:
         else:
             worker.pinged, worker.deadline = True, now + self._ping_timeout
             self._fleet.orders.append(Ping(worker.key))
+
+    def _kill_mold(self, mold: Mold, why: str) -> None:
+        if mold.phase is Phase.READY and not mold.signal:
+            self._fleet.log(ERROR, f'{mold} {why}, and is killed')
+            mold.signal = signal.SIGKILL  # not doomed: its end is a death like any other
+            self._fleet.orders.append(Kill(mold.pid, signal.SIGKILL))
 
     def _worker_gone(self, now: float, worker: Worker, how: str) -> None:
         del worker.generation.workers[worker.key]

@@ -14,7 +14,7 @@ from prefork.http1 import grammar, response
 from prefork.http1.body import ChunkedBody, CountedBody
 from prefork.http1.head import CHUNKED, END
 from prefork.net.transport import InClear
-from prefork.worker.gateway import SERVER
+from prefork.worker.gateway import SERVER, Exchange
 from prefork.worker.outbox import HIGH_WATER, TURN, Outbox
 from prefork.worker.pace import Pace
 from prefork.worker.phase import Phase
@@ -393,8 +393,13 @@ class Connection:
             loop.waiting.append(self)
             return False
         self._started = loop.now
-        if crew.call(loop.respond, self):
+        exchange = Exchange(loop.gateway, self)
+        if self._input is not None and isinstance(self._input, BodyStream):
+            self._input.lease = exchange
+        if crew.call(loop.respond, exchange):
             return self._conclude()
+        if exchange.ended:
+            return False  # the connection has gone on without it
         if crew.done:
             self._release()  # the loop is over: nobody else will
         else:
@@ -410,6 +415,11 @@ class Connection:
         """The application has returned in a thread that had lost the lead."""
         if self._conclude():
             self.advance()
+
+    def take_back(self, exchange: Exchange) -> None:
+        """The lease of the application's call has ended: go on in its place."""
+        exchange.time_out()
+        self.resume()
 
     def _conclude(self) -> bool:
         """The application has returned; whether the buffer may hold another request."""

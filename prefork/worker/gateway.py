@@ -11,12 +11,14 @@ import os
 import stat
 import sys
 import time
+from time import monotonic
 
 from prefork import __version__
-from prefork.errors import ApplicationError, BodyError, ClientGone, ClientTooSlow
+from prefork.errors import ApplicationError, BodyError, ClientGone, ClientTooSlow, RequestTimeout
 from prefork.http1 import response
 from prefork.logs import logger
 from prefork.net.proxy import TRUSTED, set_scheme
+from prefork.worker.lease import Lease
 from prefork.worker.outbox import HIGH_WATER
 
 TYPE_CHECKING = False
@@ -107,35 +109,45 @@ class Gateway:
         elif scheme:
             set_scheme(environ, scheme)
 
-    def respond(self, connection: Connection) -> None:
-        """Call the application for the connection's request and send all of the response, or queue it there."""
+    def respond(self, exchange: Exchange) -> None:
+        """Call the application for the exchange's request and send all of the response, or queue it there.
+
+        In the application, and nowhere else, a RequestTimeout may come up whenever the time is over: each ``try`` that
+        has the application in it is within another, for the one that arrives when the first has been left.
+        """
+        connection = exchange.connection
         environ = connection.environ
-        exchange = Exchange(self, connection)
         result: Any = None
         try:
-            result = self._app(environ, exchange.start_response)
-            kind = type(result)
-            if kind is list or kind is tuple:
-                exchange.send_whole(result)
-            elif kind is FileWrapper:
-                exchange.send_file(result)
-            else:
-                exchange.send_each(result)
-        except ClientGone as error:
-            connection.persist = False
-            if isinstance(error, ClientTooSlow):
-                logger.error('%s: %s', connection.line, error)
-        except BodyError as error:
-            exchange.refuse(error)
-        except BaseException:
-            exchange.fail()
-        exchange.over = True
+            try:
+                exchange.since = monotonic()
+                result = self._app(environ, exchange.start_response)
+                exchange.leave()
+                kind = type(result)
+                if kind is list or kind is tuple:
+                    exchange.send_whole(result)
+                elif kind is FileWrapper:
+                    exchange.send_file(result)
+                else:
+                    exchange.send_each(result)
+            except BaseException as error:
+                exchange.leave()
+                exchange.fail(error)
+        except RequestTimeout:
+            pass  # somebody else has the connection, and has told the client
+        exchange.complete = True
         try:
-            close = getattr(result, 'close', None)
-            if close is not None:
-                close()
-        except BaseException:
-            logger.exception('%s: close() of the response failed', connection.line)
+            try:
+                close = getattr(result, 'close', None)
+                if close is not None:
+                    exchange.enter()
+                    close()
+                    exchange.leave()
+            except BaseException:
+                exchange.leave()
+                logger.exception('%s: close() of the response failed', connection.line)
+        except RequestTimeout:
+            pass
 
     def date(self) -> bytes:
         """The Date field (RFC 9110 6.6.1), made once a second."""
@@ -168,23 +180,24 @@ def _date_field(now: float) -> bytes:
     return f'Date: {text}\r\n'.encode()
 
 
-class Exchange:
-    """One request's ``start_response``, and what was sent of its response so far.
+class Exchange(Lease):
+    """One request's ``start_response``, what was sent of its response so far, and the lease of its connection.
 
-    ``over`` is set when the response has ended: from then on the connection is another request's, and who has kept
-    ``write`` must not get at it.
+    ``complete`` says that the response has been sent, or given up: only its ``close()`` is still to be called, and who
+    has kept ``write`` must not get at what may be another request's connection.
     """
 
-    __slots__ = ('_connection', '_gateway', '_headers', '_remaining', '_started', '_status', 'over')
+    __slots__ = ('_gateway', '_headers', '_remaining', '_started', '_status', 'complete', 'connection')
 
     def __init__(self, gateway: Gateway, connection: Connection) -> None:
+        self.since = 0.0
+        self.claimed = self.ended = self.complete = False
         self._gateway = gateway
-        self._connection = connection
+        self.connection = connection
         self._status: str | None = None
         self._headers: Headers = []
         self._started = False  # the head is out; _remaining says how the body is framed
         self._remaining = 0
-        self.over = False
 
     def start_response(self, status: str, headers: Headers, exc_info: ExcInfo | None = None) -> Callable[[bytes], None]:
         """PEP 3333's; the head waits for the first block that isn't empty."""
@@ -203,13 +216,17 @@ class Exchange:
 
     def write(self, data: bytes) -> None:
         """PEP 3333's: send a block of the body now; it returns when the client has read most of what came before."""
-        if self.over:
+        if self.complete:
             raise ApplicationError('write() came after the end of the response')
         if type(data) is not bytes:
             raise _not_bytes(data)
-        if data and not self._send(data, None) and self._may_have_body():
-            # PEP 3333, "Handling the Content-Length Header": an error for who writes past that point.
-            raise ApplicationError('write() went past the Content-Length')
+        self.leave()
+        try:
+            if data and not self._send(data, None) and self._may_have_body():
+                # PEP 3333, "Handling the Content-Length Header": an error for who writes past that point.
+                raise ApplicationError('write() went past the Content-Length')
+        finally:
+            self.enter()
 
     def send_whole(self, blocks: list[bytes] | tuple[bytes, ...]) -> None:
         """A body of which all is there: it is counted, goes out at once, and costs no thread."""
@@ -225,15 +242,15 @@ class Exchange:
         head = self._head(len(body))
         if self._remaining != len(body):  # with the length known, never chunked: the application's own or no body
             body = self._counted(body)
-            self._connection.out.put(head + body)
+            self.connection.out.put(head + body)
             if self._remaining > 0:
                 self._too_short()
             return
-        self._connection.produced = len(body)
+        self.connection.produced = len(body)
         if len(body) <= HIGH_WATER:
-            self._connection.out.put(head + body)
+            self.connection.out.put(head + body)
         else:
-            self._connection.out.put_large(head, body)
+            self.connection.out.put_large(head, body)
 
     def send_each(self, blocks: Iterable[bytes]) -> None:
         """A body of blocks: the next one is asked for when the client has taken the last."""
@@ -241,11 +258,17 @@ class Exchange:
             single = len(blocks) == 1  # type: ignore[arg-type]  # PEP 3333: then its block is the whole body
         except TypeError:
             single = False
+        self.since = monotonic()  # here and below, what enter() and leave() do, without their calls
         for block in blocks:
+            self.since = 0.0
+            if self.claimed:
+                self.settle()
             if type(block) is not bytes:
                 raise _not_bytes(block)
             if block and not self._send(block, len(block) if single else None):
                 break  # an iterable without an end, such as a stream of events, would keep its thread for ever
+            self.since = monotonic()
+        self.leave()
         self._end()
 
     def send_file(self, wrapper: FileWrapper) -> None:
@@ -258,31 +281,47 @@ class Exchange:
         try:
             head = self._head(size)
             count = min(size, self._remaining)
-            self._connection.out.put(head)
+            self.connection.out.put(head)
         except BaseException:
             os.close(descriptor)
             raise
-        self._connection.produced = count
+        self.connection.produced = count
         if count > 0:
-            self._connection.out.put_file(descriptor, offset, count)
+            self.connection.out.put_file(descriptor, offset, count)
         else:
             os.close(descriptor)
         self._remaining -= count
         if self._remaining > 0:
             self._too_short()
 
-    def fail(self) -> None:
-        """An exception came out of the application: log it, and tell the client."""
-        logger.exception('%s: the application failed', self._connection.line)
-        self._tell(500, '')
+    def fail(self, error: BaseException) -> None:
+        """Something has come out of the application, or of sending what it gave: whose fault is it?"""
+        connection = self.connection
+        if isinstance(error, ClientGone):
+            connection.persist = False
+            if isinstance(error, ClientTooSlow):
+                logger.error('%s: %s', connection.line, error)
+        elif isinstance(error, BodyError):  # it gave up as the body couldn't be read, which is the client's fault
+            self._tell(error.status, error.reason)
+        else:
+            logger.exception('%s: the application failed', connection.line)
+            self._tell(500, '')
 
-    def refuse(self, error: BodyError) -> None:
-        """The application gave up as the body couldn't be read, which is the client's fault."""
-        self._tell(error.status, error.reason)
+    def time_out(self) -> None:
+        """By the leader, to whom the lease has fallen: tell the client, unless it has had all of the response.
+
+        The application has this exchange, and may call ``start_response`` at any moment: another one tells.
+        """
+        if self.complete:
+            return
+        last = Exchange(self._gateway, self.connection)
+        last._started = self._started
+        self.connection.persist = False
+        last._tell(504, 'The application did not answer in time.')
 
     def _tell(self, code: int, reason: str) -> None:
         """An error page where nothing is out yet, else an end that isn't one, so that the client knows."""
-        connection = self._connection
+        connection = self.connection
         connection.failed = True
         if self._started:
             connection.persist = False
@@ -301,7 +340,7 @@ class Exchange:
         """The bytes of the head, which is then as good as out."""
         if self._status is None:
             raise ApplicationError('the application returned without start_response')
-        connection = self._connection
+        connection = self.connection
         head, connection.code, self._remaining, connection.persist = response.encode_head(
             self._status,
             self._headers,
@@ -324,22 +363,22 @@ class Exchange:
             fits = len(block) <= remaining
             block = self._counted(block)
         else:
-            self._connection.produced += len(block)
+            self.connection.produced += len(block)
             if remaining == response.CHUNKED:
                 block = response.encode_chunk(block)
         if head or block:
-            self._connection.out.put(head + block if head else block)
-            self._connection.wait_for_room()
+            self.connection.out.put(head + block if head else block)
+            self.connection.wait_for_room()
         return fits
 
     def _may_have_body(self) -> bool:
-        connection = self._connection
+        connection = self.connection
         return not connection.bodiless and connection.code not in response.WITHOUT_CONTENT
 
     def _counted(self, block: bytes) -> bytes:
         """As much of ``block`` as the Content-Length has room for."""
         room = self._remaining
-        connection = self._connection
+        connection = self.connection
         connection.produced += min(len(block), room)
         if len(block) <= room:
             self._remaining = room - len(block)
@@ -354,14 +393,14 @@ class Exchange:
             head = self._head(0)
             if self._remaining == response.CHUNKED:
                 head += response.LAST_CHUNK
-            self._connection.out.put(head)
+            self.connection.out.put(head)
         elif self._remaining == response.CHUNKED:
-            self._connection.out.put(response.LAST_CHUNK)
+            self.connection.out.put(response.LAST_CHUNK)
         if self._remaining > 0:
             self._too_short()
 
     def _too_short(self) -> None:
-        connection = self._connection
+        connection = self.connection
         logger.error('%s: the body is %d bytes shorter than its Content-Length', connection.line, self._remaining)
         connection.persist = False
         connection.aborted = True

@@ -7,7 +7,8 @@ on an uncontended lock are all that an ordinary request pays.
 One more thread, the sentry, stands by.  It sleeps without a timeout while there are no calls, ticks while there are,
 and takes the lead when one call has lasted for a whole tick.  The call's thread then finds the lead taken, hands its
 connection back to the loop and stands by in its turn.  There are ``threads`` + 1 threads at the most, and one more for
-each that is parked: asleep inside an application's unfinished response, until its client has read what there is.
+each that is parked, asleep inside an application's unfinished response until its client has read what there is, and
+for each that is lost: in a call that takes too long, and that nobody waits for any more.
 """
 
 from __future__ import annotations
@@ -57,8 +58,9 @@ def restore_switch_interval() -> None:
 class Crew:
     """The threads of a worker.  ``lead`` is called by whoever gets the lead; it returns when that is lost or over.
 
-    Attributes: ``leader`` the leading thread's identity; ``running`` what each calling thread works on; ``done``
-    whether the threads shall end; ``unparked`` how many have gone on after they were parked.
+    Attributes: ``leader`` the leading thread's identity; ``running`` what each calling thread works on; ``lost`` the
+    threads whose calls were given up; ``done`` whether the threads shall end; ``unparked`` how many have gone on after
+    they were parked.
     """
 
     __slots__ = (
@@ -79,6 +81,7 @@ class Crew:
         '_vacant',
         'done',
         'leader',
+        'lost',
         'running',
         'unparked',
     )
@@ -91,7 +94,8 @@ class Crew:
         self._context = contextvars.copy_context()
         self._lead = threading.Lock()  # held by the leader, but not during an application call
         self.leader = 0
-        self.running: dict[int, object] = {}
+        self.running: dict[int, Any] = {}
+        self.lost: set[int] = set()
         self._serial = 0  # of the newest call: the sentry compares it from tick to tick
         self._post = threading.Lock()  # held by the sentry; the others that stand by queue for it
         self._alarm = threading.Lock()  # the sentry sleeps on it, always locked but for a ring
@@ -105,8 +109,9 @@ class Crew:
         self._ended = threading.Event()
 
     def start(self) -> None:
-        """Begin: a first thread leads, a second one stands by."""
-        self._hire()
+        """Begin: a first thread leads, a second one stands by.  Raises RuntimeError where there can be no thread."""
+        if not self.hire():
+            raise RuntimeError('no thread can be started')
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block until the last leader has ended, or the timeout; whether it has.  Stuck calls are not waited for."""
@@ -138,11 +143,20 @@ class Crew:
         self.leader = 0  # whoever takes the lead may have the lock a moment before its name stands here
         self._lead.release()
         self._context.copy().run(function, subject)
-        del self.running[me]
+        try:
+            del self.running[me]
+        except KeyError:
+            self.lost.remove(me)
+            return False
         if self._lead.acquire(False):
             self.leader = me
             return True
         return False
+
+    def lose(self, thread: int) -> None:
+        """Give up a thread in a call, which must not be about to end: it counts no more.  Then ``hire`` another."""
+        self.lost.add(thread)
+        del self.running[thread]
 
     def finish(self) -> None:
         """Let all threads end, this one by returning from ``lead``.  The lead is kept: nobody can have it any more."""
@@ -169,7 +183,7 @@ class Crew:
                 return False
             self._parked += 1
         del self.running[me]
-        self._hire()
+        self.hire()
         self.sleep(hand_over)
         with self._admin:
             self._parked -= 1
@@ -190,22 +204,35 @@ class Crew:
 
     # --- of the threads ---
 
-    def _hire(self) -> None:
-        """Start a thread unless one stands by already, or there are as many as there may be."""
+    @property
+    def _engaged(self) -> int:
+        """How many threads may be in a call, running or not."""
+        return self._threads + self._parked + len(self.lost)
+
+    def hire(self) -> bool:
+        """Start a thread unless one stands by already, or there are as many as there may be; False where that fails."""
         with self._admin:
-            if self._standing or self._total > self._threads + self._parked or self.done:
-                return
+            if self._standing or self._total > self._engaged or self.done:
+                return True
             self._total += 1
             self._standing += 1
-        threading.Thread(target=self._work, name=f'prefork-{self._total}', daemon=True).start()
+        try:
+            threading.Thread(target=self._work, name=f'prefork-{self._total}', daemon=True).start()
+        except RuntimeError as error:  # a limit of the system's: there is another try when the lead changes next
+            logger.error('%s', error)
+            with self._admin:
+                self._total -= 1
+                self._standing -= 1
+            return False
+        return True
 
     def _work(self) -> None:
         try:
             while self._stand_by():
-                self._hire()
+                self.hire()
                 self._lead_loop()
                 with self._admin:
-                    if self._standing and self._total > self._threads + self._parked + 1:
+                    if self._standing and self._total > self._engaged + 1:
                         self._total -= 1
                         return
                     self._standing += 1

@@ -12,12 +12,14 @@ import errno
 import selectors
 import time
 from collections import deque
+from functools import partial
 
 from prefork import scoreboard
 from prefork.http1.head import HeadParser
 from prefork.logs import Sparingly, logger
 from prefork.net.proxy import TRUSTED
 from prefork.net.transport import PlainTransport, TLSTransport
+from prefork.worker import lease
 from prefork.worker.bell import Bell
 from prefork.worker.connection import Connection
 from prefork.worker.gateway import Gateway
@@ -26,6 +28,7 @@ from prefork.worker.pace import GRACE
 from prefork.worker.phase import Phase
 from prefork.worker.pool import Pool, allow_descriptors
 from prefork.worker.spool import NO_DIRECTORY
+from prefork.worker.wear import Wear
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
     from prefork.net.listener import Listener
     from prefork.scoreboard import Row
     from prefork.settings import Settings
-    from prefork.worker.gateway import WSGIApplication
+    from prefork.worker.gateway import Exchange, WSGIApplication
 
     Events: TypeAlias = deque[tuple[selectors.SelectorKey, int]]
 
@@ -66,7 +69,8 @@ class Loop:
     """Serves ``app`` on ``listeners`` until it is stopped or drained.
 
     ``row`` is this worker's row of the scoreboard, ``access_log`` None where requests aren't logged, ``multiprocess``
-    what PEP 3333's flag of that name says.
+    what PEP 3333's flag of that name says.  ``on_worn`` is called in the loop, once and with a reason, when another
+    worker should take this one's place; it goes on serving until it is told to drain.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class Loop:
         row: Row | None = None,
         access_log: AccessLog | None = None,
         multiprocess: bool = False,
+        on_worn: Callable[[str], None] | None = None,
     ) -> None:
         self.settings = settings
         self.parser = HeadParser(
@@ -114,7 +119,11 @@ class Loop:
         self._bell = Bell()
         self._next_sweep = 0.0
         timeouts = (settings.keepalive_timeout, settings.header_timeout, settings.ssl_handshake_timeout)
-        self._shortest_timeout = min(max(min(timeouts), 0.05), settings.client_socket_timeout or GRACE, GRACE)
+        self._call_timeout = settings.request_timeout or float('inf')
+        self._shortest_timeout = min(
+            max(min(*timeouts, self._call_timeout), 0.05), settings.client_socket_timeout or GRACE, GRACE
+        )
+        self._wear = Wear(settings, row, on_worn)
         self._drain_deadline: float | None = None
         self._emptying: list[Listener] = []  # while it drains: whose backlog nobody else will accept
         self._settled = 0.0  # when what had begun to connect has connected
@@ -251,6 +260,8 @@ class Loop:
             self.access_log.flush()
         if self._row is not None:
             self._publish(self._row)
+        if self.requests >= self._wear.enough:
+            self._wear.report(f'it has answered {self.requests} requests')
         now = self.now
         if now >= self._next_sweep:
             self._sweep(now)
@@ -288,10 +299,17 @@ class Loop:
                 connection.expire()
             if connection.phase is not Phase.FREE:
                 earliest = min(earliest, connection.deadline)
+        for thread, exchange in self.crew.running.copy().items():
+            since = exchange.since
+            if since and since + self._call_timeout <= now:
+                self._soon.append(partial(self._end_call, thread, exchange, since))
+            elif since:
+                earliest = min(earliest, since + self._call_timeout)
         if self.pool.used:
             # Until then a connection can get a deadline before all that there are, by the shortest of the options.
             earliest = min(earliest, now + self._shortest_timeout)
         self._next_sweep = max(earliest, now + min(SWEEP, self._shortest_timeout / 4))
+        self.look_at(self._wear.weigh(now, self.requests))
         if self._accept_after > now:
             self.look_at(self._accept_after)
         if drained is not None:
@@ -302,10 +320,27 @@ class Loop:
         if deadline < self._next_sweep:
             self._next_sweep = deadline
 
+    def _end_call(self, thread: int, exchange: Exchange, since: float) -> None:
+        """The application has had a thread for too long: answer in its place, and do without the thread."""
+        stack = lease.stack(thread, Gateway.respond.__code__)
+        with lease.handover:
+            if not exchange.claim(since):
+                return  # it has come back just now
+            self.crew.lose(thread)
+            lease.interrupt(thread)
+        limit = f'request_timeout = {self._call_timeout:g} s'
+        logger.error('%s: no answer within %s; the application is at\n%s', exchange.connection.line, limit, stack)
+        self._wear.report(f'a call has taken longer than {limit}')
+        self.crew.hire()
+        try:
+            exchange.connection.take_back(exchange)
+        except Exception:
+            self._contain(exchange.connection.take_back)
+
     def _publish(self, row: Row) -> None:
         row.put('requests', self.requests)
         row.put('connections', len(self.pool.used))
-        row.put('running', len(self.crew.running))
+        row.put('running', len(self.crew.running) + len(self.crew.lost))
         row.put('accepted', self._accepted)
         row.put('errors', self._errors)
 

@@ -14,12 +14,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from prefork.http1.body import ChunkedBody, CountedBody
     from prefork.worker.connection import Connection
+    from prefork.worker.lease import Lease
 
 BUFFER_SIZE = 65536
 
 
 class BodyStream(io.RawIOBase):
-    """``body``, which begins with ``data``, and goes on with what the connection receives.
+    """``body``, which begins with ``data``, and goes on with what the connection receives, whose ``lease`` a call has.
 
     Until the body has been read to its end the connection doesn't persist: what is left of it would be taken for the
     next request.  Reading raises BodyError where the client sends something else than a body, or too little, or too
@@ -28,6 +29,7 @@ class BodyStream(io.RawIOBase):
 
     def __init__(self, connection: Connection, body: CountedBody | ChunkedBody, data: bytes, unasked: bool) -> None:
         self._connection: Connection | None = connection
+        self.lease: Lease
         self._body = body
         self._received = data  # of it nothing was looked at yet
         self._payload = memoryview(b'')
@@ -56,6 +58,13 @@ class BodyStream(io.RawIOBase):
     def _receive(self) -> None:
         if self._failure is not None:
             raise self._failure
+        self.lease.leave()  # it is the client's time now
+        try:
+            self._receive_some()
+        finally:
+            self.lease.enter()
+
+    def _receive_some(self) -> None:
         connection = self._connection
         if connection is None:
             raise ValueError('the request is over')

@@ -49,33 +49,33 @@ def test_term_finishes_what_there_is(site: Site) -> None:
 @pytest.mark.parametrize('whom', ['the master', 'the group'])
 @pytest.mark.parametrize('bind', ['tcp', 'unix'])
 def test_term_answers_every_connection_that_the_kernel_has(bind: str, whom: str, site: Site) -> None:
-    """The workers are stopped meanwhile, so that all of them are still in the backlog when the signal comes.
+    """The workers have no thread for them, so that all of them are still in the backlog when the signal comes.
 
     To the whole group is how init systems send it, and a terminal would.
     """
     path = site.folder / 'socket'
-    with (
-        site.serve('--bind', f'unix:{path}' if bind == 'unix' else '127.0.0.1:0') as server,
-        contextlib.ExitStack() as stack,
-    ):
-        asleep = workers(server)
-        for pid in asleep:
-            os.kill(pid, signal.SIGSTOP)
-        clients = []
-        for _ in range(100):
-            family = socket.AF_UNIX if bind == 'unix' else socket.AF_INET
-            client = stack.enter_context(socket.socket(family))
+    address = ('--bind', f'unix:{path}' if bind == 'unix' else '127.0.0.1:0')
+    with site.serve(*address, '--threads', '1') as server, contextlib.ExitStack() as stack:
+
+        def ask(path_asked: str) -> socket.socket:
+            client = stack.enter_context(socket.socket(socket.AF_UNIX if bind == 'unix' else socket.AF_INET))
             client.settimeout(10)
             client.connect(str(path) if bind == 'unix' else ('127.0.0.1', server.port))
-            client.sendall(REQUEST)
-            clients.append(client)
+            client.sendall(f'GET {path_asked} HTTP/1.1\r\nHost: x\r\n\r\n'.encode())
+            return client
+
+        clients = []
+        for _ in workers(server):
+            clients.append(ask('/wait'))
+            site.wait_for_arrival()
+        clients += [ask('/pid') for _ in range(100)]
         if whom == 'the group':
             os.killpg(server.pid, signal.SIGTERM)
         else:
             server.terminate()
         server.stderr.wait_for('the mold of generation 1 .* was killed by SIGKILL')
-        for pid in asleep:
-            os.kill(pid, signal.SIGCONT)
+        for _ in workers(server):
+            site.open_gate('finished')
         for client in clients:
             with client, client.makefile('rb') as answer:
                 assert answer.readline() == b'HTTP/1.1 200 OK\r\n'
@@ -205,11 +205,27 @@ def test_term_has_an_end(site: Site) -> None:
 
 
 def test_a_worker_that_cannot_even_drain_is_killed(site: Site) -> None:
+    """Nothing goes on in it: C code keeps the interpreter's lock."""
+    site.write(APP.replace('return gate.read()', 'import ctypes; ctypes.PyDLL(None).sleep(1000)'))
+    with site.serve('--graceful-timeout', '0.2', workers=1) as server:
+        (worker,) = workers(server)
+        waiting = Waiting(server)
+        site.wait_for_arrival()
+        site.open_gate('')
+        server.terminate()
+        server.stderr.wait_for(r'worker main/1/0 \(pid \d+\) did not finish within 0.2 s, and is killed')
+        assert server.wait() == 0
+        assert not is_alive(worker)
+        with pytest.raises(ConnectionError):
+            waiting.result()
+
+
+def test_a_worker_that_is_stopped_is_not_waited_for_longer(site: Site) -> None:
     with site.serve('--graceful-timeout', '0.2', workers=1) as server:
         (worker,) = workers(server)
         os.kill(worker, signal.SIGSTOP)
         server.terminate()
-        server.stderr.wait_for(r'worker main/1/0 \(pid \d+\) did not finish within 0.2 s, and is killed')
+        server.stderr.wait_for(r'worker main/1/0 \(pid \d+\) is still stopped, and is aborted')
         assert server.wait() == 0
         assert not is_alive(worker)
 

@@ -12,6 +12,7 @@ from prefork.errors import EX_CONFIG, EX_OK
 from prefork.master import fleet, supervisor
 from prefork.master.generation import Plan
 from prefork.master.orders import (
+    DEBUG,
     ERROR,
     Backlog,
     CloseListeners,
@@ -596,6 +597,159 @@ STORIES: dict[str, list[Step]] = {
         Step('tick', after=DOOM, gives=(Kill(pid(1, 1), signal.SIGKILL),)),
         Step('exited', pid(1, 1), KILLED, gives=(Release(key(1, 1)),)),
     ],
+    'worn: another is ready first': [
+        *FIRST,
+        Step(
+            'worn',
+            key(1, 0),
+            'it has answered 1000 requests',
+            gives=(Spawn(key(1, 2)),),
+            says=r'^worker main/1/0 \(pid 101\) is to be replaced: it has answered 1000 requests$',
+        ),
+        Step('worn', key(1, 0), 'again'),
+        Step('spawned', key(1, 2), pid(1, 2)),
+        Step('ready', key(1, 2), gives=(drain(1, 0),)),
+        Step('worn', key(1, 0), 'too late'),
+        Step('exited', pid(1, 0), 0, gives=(Release(key(1, 0)),)),
+    ],
+    'worn: all at once are replaced one after the other': [
+        *FIRST,
+        Step('worn', key(1, 1), 'enough', gives=(Spawn(key(1, 2)),)),
+        Step('worn', key(1, 0), 'enough'),
+        Step('spawned', key(1, 2), pid(1, 2)),
+        Step('ready', key(1, 2), gives=(drain(1, 0),)),
+        Step('leaving', key(1, 0)),
+        Step('exited', pid(1, 0), 0, gives=(Release(key(1, 0)), Spawn(key(1, 0)))),
+        Step('spawned', key(1, 0), 900),
+        Step('ready', key(1, 0), gives=(drain(1, 1),)),
+        Step('exited', pid(1, 1), 0, gives=(Release(key(1, 1)),)),
+    ],
+    'worn: one that does not end holds the next up until it is killed': [
+        *FIRST,
+        Step('worn', key(1, 0), 'enough', gives=(Spawn(key(1, 2)),)),
+        Step('spawned', key(1, 2), pid(1, 2)),
+        Step('ready', key(1, 2), gives=(drain(1, 0),)),
+        Step('worn', key(1, 1), 'enough'),
+        Step('tick', after=PING, gives=(Ping(key(1, 1)), Ping(key(1, 2)))),
+        Step('tick', after=GRACE + fleet.DRAIN_MARGIN - PING, gives=(Kill(pid(1, 0), signal.SIGKILL),)),
+        Step('exited', pid(1, 0), KILLED, gives=(Release(key(1, 0)), Spawn(key(1, 0)))),
+    ],
+    'worn: its replacement cannot start, and it goes on': [
+        *FIRST,
+        Step('worn', key(1, 0), 'enough', gives=(Spawn(key(1, 2)),)),
+        Step('spawned', key(1, 2), pid(1, 2)),
+        Step('failed', key(1, 2), 'no module'),
+        Step('exited', pid(1, 2), EX_CONFIG << 8, gives=(Release(key(1, 2)),)),
+        Step('tick', after=0.5, gives=(Spawn(key(1, 2)),)),
+    ],
+    'worn: it dies before its replacement is ready': [
+        *FIRST,
+        Step('worn', key(1, 0), 'enough', gives=(Spawn(key(1, 2)),)),
+        Step('exited', pid(1, 0), KILLED, gives=(Release(key(1, 0)),), says='was killed by SIGKILL; replaced$'),
+        Step('spawned', key(1, 2), pid(1, 2)),
+        Step('ready', key(1, 2)),
+    ],
+    'worn: the only worker': [
+        Step('reload', plan(main=1), gives=(StartMold(1, Preload.AUTO),)),
+        *started(1, 0),
+        Step('worn', key(1, 0), 'enough', gives=(Spawn(key(1, 1)),)),
+        Step('spawned', key(1, 1), pid(1, 1)),
+        Step('ready', key(1, 1), gives=(drain(1, 0),)),
+    ],
+    'worn: in each server one': [
+        Step('reload', plan(api=1, admin=1), gives=(StartMold(1, Preload.AUTO),)),
+        Step('mold_started', 1, mold(1)),
+        Step('mold_loaded', 1, 0.5, gives=(Spawn(key(1, 0, 'api')), Spawn(key(1, 0, 'admin')))),
+        Step('spawned', key(1, 0, 'api'), 11),
+        Step('spawned', key(1, 0, 'admin'), 12),
+        Step('ready', key(1, 0, 'api')),
+        Step('ready', key(1, 0, 'admin'), gives=(Commit(1),)),
+        Step('worn', key(1, 0, 'api'), 'enough', gives=(Spawn(key(1, 1, 'api')),)),
+        Step('worn', key(1, 0, 'admin'), 'enough', gives=(Spawn(key(1, 1, 'admin')),)),
+    ],
+    'worn: where fewer are wanted it goes first': [
+        *FIRST,
+        Step('worn', key(1, 0), 'enough', gives=(Spawn(key(1, 2)),)),
+        Step('spawned', key(1, 2), pid(1, 2)),
+        Step('resize', -1, gives=(drain(1, 0), Kill(pid(1, 2), signal.SIGTERM))),
+    ],
+    'worn: in a reload it is one of the old': [
+        *LOADING,
+        Step('worn', key(1, 1), 'enough', gives=(Spawn(key(1, 2)),)),
+        Step('spawned', key(1, 2), pid(1, 2)),
+        Step('mold_loaded', 2, 0.5, gives=(Spawn(key(2, 0)),)),
+        Step('spawned', key(2, 0), pid(2, 0)),
+        Step(
+            'ready',
+            key(2, 0),
+            gives=(
+                Commit(2),
+                Kill(mold(1), signal.SIGKILL),
+                Kill(pid(1, 2), signal.SIGTERM),
+                drain(1, 0),
+                Spawn(key(2, 1)),
+            ),
+        ),
+        Step('worn', key(2, 0), 'enough'),
+        Step('spawned', key(2, 1), pid(2, 1)),
+        Step('ready', key(2, 1), gives=(drain(1, 1), Spawn(key(2, 2)))),
+        Step('spawned', key(2, 2), pid(2, 2)),
+        Step('ready', key(2, 2), gives=(drain(2, 0),)),
+    ],
+    'worn: in a stop it is too late': [
+        *FIRST,
+        Step('stop', gives=(CloseListeners(), Kill(mold(1), signal.SIGKILL))),
+        Step('worn', key(1, 0), 'enough', says='^$'),
+    ],
+    'stopped: replaced at once, and ended with its stacks shown': [
+        *FIRST,
+        Step(
+            'stopped',
+            pid(1, 0),
+            gives=(drain(1, 0), Spawn(key(1, 2))),
+            says=r'^worker main/1/0 \(pid 101\) was stopped by a signal; replaced$',
+        ),
+        Step(
+            'tick',
+            after=fleet.STOP_TIME,
+            gives=(Kill(pid(1, 0), signal.SIGABRT), Kill(pid(1, 0), signal.SIGCONT)),
+            says=r'worker main/1/0 \(pid 101\) is still stopped, and is aborted',
+        ),
+        Step('tick', after=DOOM, gives=(Kill(pid(1, 0), signal.SIGKILL),)),
+        Step('exited', pid(1, 0), KILLED, gives=(Release(key(1, 0)),)),
+    ],
+    'stopped: and continued, it drains as it was told': [
+        *FIRST,
+        Step('stopped', pid(1, 0), gives=(drain(1, 0), Spawn(key(1, 2)))),
+        Step('continued', pid(1, 0), after=1),
+        Step('tick', after=fleet.STOP_TIME),
+        Step('leaving', key(1, 0)),
+        Step('exited', pid(1, 0), 0, gives=(Release(key(1, 0)),)),
+    ],
+    'stopped: while it drains': [
+        *TAKEN_OVER,
+        Step('stopped', pid(1, 0), says='^$'),
+        Step('tick', after=fleet.STOP_TIME, gives=(Kill(pid(1, 0), signal.SIGABRT), Kill(pid(1, 0), signal.SIGCONT))),
+    ],
+    'stopped: while it starts, it has load_timeout': [
+        *FIRST,
+        Step('exited', pid(1, 0), KILLED, gives=(Release(key(1, 0)), Spawn(key(1, 0)))),
+        Step('spawned', key(1, 0), 900),
+        Step('stopped', 900),
+        Step('tick', after=fleet.STOP_TIME),
+    ],
+    'stopped: in a stop': [
+        *FIRST,
+        Step('stop', gives=(CloseListeners(), Kill(mold(1), signal.SIGKILL))),
+        Step('stopped', pid(1, 0)),
+        Step('tick', after=fleet.STOP_TIME, gives=(Kill(pid(1, 0), signal.SIGABRT), Kill(pid(1, 0), signal.SIGCONT))),
+    ],
+    'stopped: the mold, which is as good as dead': [
+        *FIRST,
+        Step('stopped', mold(1), gives=(Kill(mold(1), signal.SIGKILL),), says='was stopped by a signal, and is killed'),
+        Step('stopped', mold(1)),
+        Step('exited', mold(1), KILLED, after=10, gives=(StartMold(2, Preload.AUTO),)),
+    ],
     'resize': [
         *FIRST,
         Step('resize', 1, gives=(Spawn(key(1, 2)),), says='wanted in generation 1: main: 3'),
@@ -751,6 +905,31 @@ def test_a_crash_loop_slows_down_and_fills_no_log() -> None:
     assert complaints == 1
 
 
+def test_a_worker_that_dies_whenever_it_is_ready_slows_down_and_is_told_a_line_a_death() -> None:
+    """Whatever it dies of, it dies more and more seldom: the log grows by two lines a minute in the end."""
+    boss, now = serving()
+    delays = []
+    lines: list[str] = []
+    process = pid(1, 0)
+    for number in range(10):
+        orders = boss.exited(now, process, 11)
+        lines += [order.text for order in orders if isinstance(order, Log) and order.level > DEBUG]
+        before = now
+        while Spawn(key(1, 0)) not in orders:
+            deadline = boss.next_deadline()
+            assert deadline is not None
+            assert deadline > now
+            now = deadline
+            orders = boss.tick(now) + boss.pong(now, key(1, 1))
+        delays.append(now - before)
+        process = 5000 + number
+        boss.spawned(now, key(1, 0), process)
+        orders = boss.ready(now, key(1, 0))
+        lines += [order.text for order in orders if isinstance(order, Log) and order.level > DEBUG]
+    assert delays == [0, 0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+    assert len(lines) == 10
+
+
 def serving(preload: Preload = Preload.AUTO) -> tuple[Supervisor, float]:
     boss = Supervisor()
     boss.reload(0.0, plan(preload))
@@ -775,7 +954,10 @@ LATE: dict[str, tuple[Any, ...]] = {
     'mold loaded twice': ('mold_loaded', 1, 0.5),
     'mold unsafe, but it has loaded': ('mold_unsafe', 1, ['a thread']),
     'mold failed, but it has loaded': ('mold_failed', 1, 'boom'),
+    'worn, of a generation that is no more': ('worn', key(7, 0), 'enough'),
     'exit of a stranger': ('exited', 4711, 0),
+    'stop of a stranger': ('stopped', 4711),
+    'continued, but nobody has stopped it': ('continued', pid(1, 0)),
     'tick': ('tick',),
 }
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from prefork.master import orders
-from prefork.master.generation import Plan
+from prefork.master.generation import Phase, Plan
 from prefork.master.orders import Backlog, Key, Order, Preload
 from prefork.master.report import State
 from prefork.master.supervisor import Supervisor
@@ -33,6 +33,7 @@ class Process:
         self.state = 'starting'  # ready, draining; dead: not reaped yet
         self.told = False  # a worker: whether the supervisor knows its pid
         self.aborted = False  # it has been sent SIGABRT, and nobody counts on it any more
+        self.stopped = False  # by a signal: it does nothing at all
 
 
 class World(RuleBasedStateMachine):
@@ -99,7 +100,11 @@ class World(RuleBasedStateMachine):
                 self.serving.discard(process.owner)
                 process.aborted = True
             self.let_go(process.owner, Backlog.LEAVE)
-        if order.signal == signal.SIGKILL or (order.signal == signal.SIGTERM and process.state == 'starting'):
+        if order.signal == signal.SIGCONT:
+            process.stopped = False
+            if process.aborted:  # before that, as it must show its stacks
+                process.state = 'dead'
+        elif order.signal == signal.SIGKILL or (order.signal == signal.SIGTERM and process.state == 'starting'):
             process.state = 'dead'
         elif process.state == 'ready':
             process.state = 'draining'
@@ -143,10 +148,12 @@ class World(RuleBasedStateMachine):
 
     wanted: frozenset[str] = frozenset()  # servers that every plan so far had
 
-    @initialize(plan=PLANS)
-    def start(self, plan: Plan) -> None:
+    @initialize(plan=PLANS, turns=st.sampled_from([0, 100, 100]))
+    def start(self, plan: Plan, turns: int) -> None:
         self.wanted = frozenset(plan.workers)
         self.tell('reload', plan)
+        while turns and self.step():
+            turns -= 1
 
     def running(self) -> bool:
         return self.status is None
@@ -174,7 +181,7 @@ class World(RuleBasedStateMachine):
     @precondition(running)
     @rule(how=st.sampled_from(['stop', 'quit']), luck=st.integers(0, 9))
     def stop(self, how: str, luck: int) -> None:
-        if not luck:
+        if luck == 7:  # a number that isn't tried more often than others
             self.tell(how)
 
     # --- what processes do ----------------------------------------------------------------------------------------
@@ -216,9 +223,12 @@ class World(RuleBasedStateMachine):
             worker.state = 'dead'
 
     @precondition(running)
-    @rule(data=st.data(), fate=st.sampled_from(['spawned', 'ready', 'ready', 'failed', 'asked', 'done', 'dies']))
+    @rule(
+        data=st.data(), fate=st.sampled_from(['spawned', 'ready', 'ready', 'failed', 'asked', 'worn', 'done', 'dies'])
+    )
     def work(self, data: st.DataObject, fate: str) -> None:
-        worker = self.choose(data, [each for each in self.processes.values() if isinstance(each.owner, tuple)])
+        workers = [each for each in self.processes.values() if isinstance(each.owner, tuple) and not each.stopped]
+        worker = self.choose(data, workers)
         if worker is None or not isinstance(worker.owner, tuple):
             return
         self.say_pid(worker)
@@ -230,10 +240,12 @@ class World(RuleBasedStateMachine):
             worker.state = 'dead'
             self.tell('failed', worker.owner, 'boom')
         elif fate == 'asked' and worker.state == 'ready':
+            self.serving.discard(worker.owner)  # whoever else there is: somebody wants it to go
             self.tell('asked', worker.owner)
+        elif fate == 'worn' and worker.state in ('ready', 'draining'):
+            self.tell('worn', worker.owner, 'enough')
         elif (fate == 'done' and worker.state == 'draining') or fate == 'dies':
-            self.serving.discard(worker.owner)
-            worker.state = 'dead'
+            worker.state = 'dead'  # which nobody knows yet
 
     def say_pid(self, worker: Process) -> None:
         if not worker.told:
@@ -249,10 +261,26 @@ class World(RuleBasedStateMachine):
 
     @precondition(running)
     @rule(data=st.data())
+    def stop_or_continue(self, data: st.DataObject) -> None:
+        worker = self.choose(data, [each for each in self.processes.values() if each.told and each.state != 'dead'])
+        if worker is None or not isinstance(worker.owner, tuple):
+            return
+        worker.stopped = not worker.stopped
+        if worker.stopped:
+            self.serving.discard(worker.owner)
+        self.tell('stopped' if worker.stopped else 'continued', worker.pid)
+
+    @precondition(running)
+    @rule(data=st.data())
     def mold_dies(self, data: st.DataObject) -> None:
         mold = self.choose(data, [mold for mold in self.molds.values() if mold.state == 'ready'])
         if mold is not None:
             mold.state = 'dead'
+
+    @precondition(running)
+    @rule()
+    def everybody_behaves(self) -> None:
+        self.step()
 
     @precondition(running)
     @rule(data=st.data())
@@ -330,13 +358,21 @@ class World(RuleBasedStateMachine):
             return busy
         # Nobody has anything to do: time will tell, unless all that is left is to ask workers for signs of life.
         fleet = self.boss._fleet
-        quiet = not self.stopping and fleet.candidate is None and fleet.retry_at is None and not self.boss._moldless()
-        self.pass_time(answers=True)
+        if self.stopping or fleet.candidate is not None or fleet.retry_at is not None or self.boss._moldless():
+            quiet = False
+        else:
+            quiet = all(process.phase is Phase.READY for process in fleet.processes())
+        if not quiet:
+            for key in list(self.serving):
+                self.tell('pong', key)
+            self.pass_time(answers=True)
         return not quiet
 
     def behave(self, process: Process) -> bool:
         if process.state == 'dead':
             self.bury(process)
+        elif process.stopped:
+            return False
         elif process.state == 'draining' or (self.stopping and isinstance(process.owner, tuple) and not self.molds):
             self.serving -= {process.owner}
             process.state = 'dead'

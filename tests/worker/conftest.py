@@ -12,6 +12,7 @@ from tests.worker.harness import Gate, Log, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Any
 
     from tests.worker.harness import App
 
@@ -38,8 +39,9 @@ def serve(log: Log) -> Iterator[Serve]:
     """``serve(app, **options)`` is a Worker.  When the test is over it is gone, and no bug of ours was logged."""
     workers: list[Worker] = []
 
-    def start(app: App, *, access_log: object = None, row: object = None, **options: object) -> Worker:
-        worker = Worker(app, options, access_log=access_log, row=row)  # type: ignore[arg-type]
+    def start(app: App, **options: Any) -> Worker:
+        parts = {name: options.pop(name, None) for name in ('access_log', 'row', 'on_worn')}
+        worker = Worker(app, options, **parts)
         workers.append(worker)
         return worker
 

@@ -244,6 +244,7 @@ class Worker:
         *,
         access_log: AccessLog | None = None,
         row: Row | None = None,
+        on_worn: Callable[[str], None] | None = None,
         address: Address = LOOPBACK,
     ) -> None:
         self.settings = Settings(options)
@@ -251,7 +252,7 @@ class Worker:
         self.address = self.listener.address
         if self.listener.tls:
             listeners.wrap(self.listener, tls.make_context(self.settings))
-        self.loop = Loop(app, [self.listener], self.settings, access_log=access_log, row=row)
+        self.loop = Loop(app, [self.listener], self.settings, access_log=access_log, row=row, on_worn=on_worn)
         self.failure: BaseException | None = None
         self._clients: list[Client] = []
         self._other: Client | None = None

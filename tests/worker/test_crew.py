@@ -294,10 +294,88 @@ def test_spare_threads_go_when_nobody_is_parked_any_more(stages: Callable[..., S
         wake.release()
     for stall in stalls:
         stall.end()
+    wait_for_threads(stage, 3)
+
+
+def wait_for_threads(stage: Stage, count: int) -> None:
+    """Until there are no more than so many."""
     deadline = time.monotonic() + DEADLINE
-    while len(stage.threads) > 3:
+    while len(stage.threads) > count:
         assert time.monotonic() < deadline, f'there are still {len(stage.threads)} threads'
         stage.do(lambda: None)
+
+
+# --- lost calls ---------------------------------------------------------------------------------------------------
+
+
+def lose(stage: Stage, stall: Stall) -> None:
+    stage.do(partial(stage.crew.lose, stall.thread))
+    stage.do(stage.crew.hire)
+
+
+@pytest.mark.parametrize('threads', [1, 3])
+def test_a_lost_call_counts_no_more_and_its_thread_is_replaced(stages: Callable[..., Stage], threads: int) -> None:
+    stage = stages(threads)
+    stage.crew.start()
+    lost = [stage.stall() for _ in range(threads)]
+    assert stage.do(lambda: stage.crew.full)
+    for stall in lost:
+        lose(stage, stall)
+    assert not stage.do(lambda: stage.crew.full)
+    others = [stage.stall() for _ in range(threads)]
+    assert stage.do(lambda: stage.crew.full), 'and somebody leads'
+    assert len(stage.threads) == 2 * threads + 1
+    for stall in (*lost, *others):
+        assert stall.end() is False
+    assert stage.do(lambda: stage.crew.lost) == set()
+    wait_for_threads(stage, threads + 1)
+    assert stage.do(lambda: stage.crew.leader)
+
+
+def test_a_call_that_was_lost_and_found_is_told_that_it_leads_no_more(stage: Stage) -> None:
+    """Even where it could have the lead, as nobody else has it at that moment."""
+    stall = stage.stall()
+    lose(stage, stall)
+    crew = stage.crew
+    taken: SimpleQueue[bool] = SimpleQueue()
+
+    def call(subject: object) -> None:
+        taken.put(stall.end())
+
+    assert stage.do(lambda: crew.call(call, None)) in (True, False)
+    assert taken.get(timeout=DEADLINE) is False
+
+
+def test_without_threads_the_crew_goes_on_with_those_that_it_has(
+    stages: Callable[..., Stage], log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = stages(1)
+    stage.crew.start()
+    stall = stage.stall()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, 'start', no_threads)
+        lose(stage, stall)
+        assert "can't start new thread" in log.text
+        assert stage.do(lambda: stage.crew.call(lambda subject: None, None)), 'a short one needs nobody else'
+    stage.do(stage.crew.hire)
+    other = stage.stall()
+    assert stage.do(lambda: True)
+    other.end()
+    stall.end()
+
+
+def test_a_crew_without_any_thread_does_not_start(
+    stages: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crew = Crew(4, 256, lambda: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, 'start', no_threads)
+        with pytest.raises(RuntimeError, match='no thread'):
+            crew.start()
+
+
+def no_threads(thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 # --- context ------------------------------------------------------------------------------------------------------

@@ -238,7 +238,7 @@ def test_a_pipelined_head_does_not_pay_for_the_request_before_it(serve: Serve, g
             gate.enter()
         return echo(environ, start_response)
 
-    worker = serve(app)
+    worker = serve(app, request_timeout=0.0)
     client, other = worker.connect(), worker.connect()
     client.send(request('GET', '/slow') + b'GET /next HT')
     gate.arrival()
