@@ -57,8 +57,9 @@ def restore_switch_interval() -> None:
 class Crew:
     """The threads of a worker.  ``lead`` is called by whoever gets the lead; it returns when that is lost or over.
 
-    Attributes: ``leader`` the leading thread's identity; ``running`` what each calling thread works on; ``done``
-    whether the threads shall end; ``unparked`` how many have gone on after they were parked.
+    Attributes: ``leader`` the leading thread's identity; ``running`` what each calling thread works on, and ``threads``
+    how many of them there may be; ``done`` whether the threads shall end; ``unparked`` how many have gone on after they
+    were parked.
     """
 
     __slots__ = (
@@ -74,17 +75,17 @@ class Crew:
         '_post',
         '_serial',
         '_standing',
-        '_threads',
         '_total',
         '_vacant',
         'done',
         'leader',
         'running',
+        'threads',
         'unparked',
     )
 
     def __init__(self, threads: int, max_parked: int, lead: Callable[[], None]) -> None:
-        self._threads = threads
+        self.threads = threads
         self._max_parked = max_parked
         self._lead_loop = lead
         # What the application set in contextvars while it was loaded is there in every request, and nothing else.
@@ -115,7 +116,7 @@ class Crew:
     @property
     def full(self) -> bool:
         """Whether as many calls run as may."""
-        return len(self.running) >= self._threads
+        return len(self.running) >= self.threads
 
     @property
     def may_park(self) -> bool:
@@ -193,7 +194,7 @@ class Crew:
     def _hire(self) -> None:
         """Start a thread unless one stands by already, or there are as many as there may be."""
         with self._admin:
-            if self._standing or self._total > self._threads + self._parked or self.done:
+            if self._standing or self._total > self.threads + self._parked or self.done:
                 return
             self._total += 1
             self._standing += 1
@@ -205,7 +206,7 @@ class Crew:
                 self._hire()
                 self._lead_loop()
                 with self._admin:
-                    if self._standing and self._total > self._threads + self._parked + 1:
+                    if self._standing and self._total > self.threads + self._parked + 1:
                         self._total -= 1
                         return
                     self._standing += 1
