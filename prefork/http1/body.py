@@ -22,6 +22,9 @@ class CountedBody:
 
     __slots__ = ('_remaining', 'done', 'rest')
 
+    receive_size = 65536
+    """Bytes that ``feed`` is best given at once."""
+
     def __init__(self, length: int) -> None:
         self._remaining = length
         self.done = length == 0
@@ -46,6 +49,8 @@ class ChunkedBody:
     """
 
     __slots__ = ('_allowance', '_buffer', '_chunk', '_extensions', '_state', '_trailers', 'done', 'rest')
+
+    receive_size = 16384  # a whole TLS record, but of chunks with a byte each no more than are read in a moment
 
     def __init__(self, max_body: int) -> None:
         self._allowance = max_body

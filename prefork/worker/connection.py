@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from prefork.worker.loop import Loop
 
 RECEIVE_SIZE = 65536
-_CHUNKED_SIZE = 16384  # chunks may have a byte each: no more than are read in a moment, but a whole TLS record
 PREFACE_SIZE = 1024
 """Bytes that are looked at for a preface at once; nearly all have less than a hundred."""
 
@@ -172,8 +171,9 @@ class Connection:
         """The socket is ready for what we watch, or broken."""
         phase = self.phase
         if phase is IDLE or phase is RECEIVING:
+            body = self._body
             try:
-                data = self._recv(_CHUNKED_SIZE if type(self._body) is ChunkedBody else RECEIVE_SIZE)
+                data = self._recv(RECEIVE_SIZE if body is None else body.receive_size)
             except BlockingIOError:
                 return
             except OSError:
@@ -182,7 +182,7 @@ class Connection:
             if not data:
                 self._transport.answer_end()
                 self.close()  # RFC 9112 8: what was cut is never executed
-            elif self._body is not None:
+            elif body is not None:
                 if self._feed_body(data) and self._run():
                     self.advance()
             else:
@@ -279,6 +279,7 @@ class Connection:
 
     def advance(self) -> None:
         """Serve the requests that the buffer holds, one after the other, as far as they are complete."""
+        loop = self._loop
         while True:
             data = self._buffer
             if data[:2] == b'\r\n':  # RFC 9112 2.2: empty lines before a request line are skipped
@@ -292,10 +293,10 @@ class Connection:
             environ = self.base.copy()
             self._head = head = data[:end]
             try:
-                self.minor, self.persist, length, expects = self._loop.parser.parse(head, environ)
-                if length > self._loop.largest_body:
+                self.minor, self.persist, length, expects = loop.parser.parse(head, environ)
+                if length > loop.largest_body:
                     raise ProtocolError('the body is too large', 413)
-                if self._loop.gateway.behind_proxies:
+                if loop.behind_proxies:
                     self._see_through(environ)
             except ProtocolError as error:
                 self.refuse(error)
@@ -389,7 +390,7 @@ class Connection:
         self.phase = RUNNING
         crew = loop.crew
         # Who sends many requests at once has some of them answered, then those that others have sent meanwhile come.
-        if crew.full or (self._started == loop.now and loop.clock() > loop.now + TURN):
+        if len(crew.running) >= crew.threads or (self._started == loop.now and loop.clock() > loop.now + TURN):
             loop.waiting.append(self)
             return False
         self._started = loop.now
@@ -508,7 +509,7 @@ class Connection:
             try:
                 data = self._recv(RECEIVE_SIZE)
             except BlockingIOError:
-                if not loop.crew.park(self, self._hand_over_receiving):
+                if not loop.crew.park(self._hand_over_receiving):
                     loop.crew.sleep(self._hand_over_sleeper if loop.crew.counts_me else self._hand_over_receiving)
                 if loop.clock() >= self.deadline and not self.out.broken:
                     raise ProtocolError('the body took too long', 408) from None
@@ -538,7 +539,7 @@ class Connection:
         crew = self._loop.crew
         self._spools = False
         while not self._spools and not out.flush() and not out.broken and out.queued > HIGH_WATER:
-            if crew.park(self, self._hand_over_sending):
+            if crew.park(self._hand_over_sending):
                 break
             if crew.counts_me and self._loop.may_make_parking:
                 crew.sleep(self._hand_over_sleeping)
@@ -632,8 +633,9 @@ class Connection:
         waiter, self.waiter = self.waiter, None
         pace = self._pace if self.phase is STREAMING else self._sending_pace
         self._loop.sleepers.pop(self, None)
-        assert waiter is not None and pace is not None
-        pace.pause(self._loop.now)
+        assert waiter is not None
+        if pace is not None:
+            pace.pause(self._loop.now)
         self.phase = RUNNING
         self._watch(0)
         waiter.release()
@@ -689,7 +691,7 @@ class Connection:
             waiter.release()
         elif self.phase is RUNNING:
             self.out.broken = True  # so that its thread doesn't wait for a loop that isn't there
-            if self not in list(self._loop.crew.running.values()):
+            if all(exchange.connection is not self for exchange in list(self._loop.crew.running.values())):
                 self._release()  # it has returned, and nobody will be told any more
         else:
             self.cut_off()

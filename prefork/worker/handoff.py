@@ -58,9 +58,9 @@ def restore_switch_interval() -> None:
 class Crew:
     """The threads of a worker.  ``lead`` is called by whoever gets the lead; it returns when that is lost or over.
 
-    Attributes: ``leader`` the leading thread's identity; ``running`` what each calling thread works on; ``lost`` the
-    threads whose calls were given up; ``done`` whether the threads shall end; ``unparked`` how many have gone on after
-    they were parked.
+    Attributes: ``leader`` the leading thread's identity; ``running`` what each calling thread works on, and ``threads``
+    how many of them there may be; ``lost`` the threads whose calls were given up; ``done`` whether the threads shall
+    end; ``unparked`` how many have gone on after they were parked.
     """
 
     __slots__ = (
@@ -76,18 +76,18 @@ class Crew:
         '_post',
         '_serial',
         '_standing',
-        '_threads',
         '_total',
         '_vacant',
         'done',
         'leader',
         'lost',
         'running',
+        'threads',
         'unparked',
     )
 
     def __init__(self, threads: int, max_parked: int, lead: Callable[[], None]) -> None:
-        self._threads = threads
+        self.threads = threads
         self._max_parked = max_parked
         self._lead_loop = lead
         # What the application set in contextvars while it was loaded is there in every request, and nothing else.
@@ -120,7 +120,7 @@ class Crew:
     @property
     def full(self) -> bool:
         """Whether as many calls run as may."""
-        return len(self.running) >= self._threads
+        return len(self.running) >= self.threads
 
     @property
     def may_park(self) -> bool:
@@ -171,7 +171,7 @@ class Crew:
         """Whether the present thread counts as a running call, and isn't one that the application made."""
         return threading.get_ident() in self.running
 
-    def park(self, subject: object, hand_over: Callable[[threading.Lock], None]) -> bool:
+    def park(self, hand_over: Callable[[threading.Lock], None]) -> bool:
         """Sleep until the leader releases the lock that ``hand_over`` gets, without counting as a running call.
 
         Whether it did; where ``max_parked`` threads sleep already, or this thread is none of the crew's, nothing
@@ -182,7 +182,7 @@ class Crew:
             if self._parked >= self._max_parked or me not in self.running:
                 return False
             self._parked += 1
-        del self.running[me]
+        subject = self.running.pop(me)
         self.hire()
         self.sleep(hand_over)
         with self._admin:
@@ -207,7 +207,7 @@ class Crew:
     @property
     def _engaged(self) -> int:
         """How many threads may be in a call, running or not."""
-        return self._threads + self._parked + len(self.lost)
+        return self.threads + self._parked + len(self.lost)
 
     def hire(self) -> bool:
         """Start a thread unless one stands by already, or there are as many as there may be; False where that fails."""

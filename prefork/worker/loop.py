@@ -90,6 +90,7 @@ class Loop:
         )
         self.gateway = Gateway(app, settings, multiprocess)
         self.respond = self.gateway.respond
+        self.behind_proxies = self.gateway.behind_proxies
         self.access_log = access_log
         self.pool = Pool(settings.pool_size, lambda: Connection(self))
         self.crew = Crew(settings.threads, settings.max_parked, self._lead)

@@ -127,11 +127,16 @@ class Outbox:
 
     def clear(self) -> None:
         """Forget what waits, and close its files."""
-        for item in self.queue:
+        self._overflow = None
+        while True:
+            # When the loop ends, a thread that comes back then may do the same at the same moment: whoever takes a file
+            # out of the queue closes it.
+            try:
+                item = self.queue.popleft()
+            except IndexError:
+                return
             if isinstance(item, FileRegion):
                 os.close(item.descriptor)
-        self.queue.clear()
-        self._overflow = None
 
     def _send_block(self, block: bytes | memoryview) -> int:
         sent = self._send(memoryview(block)[:_BLOCK])

@@ -210,7 +210,7 @@ def test_a_parked_thread_is_not_a_running_call(stages: Callable[..., Stage]) -> 
     stage.crew.start()
     stall = stage.stall()
     wakes: SimpleQueue[threading.Lock] = SimpleQueue()
-    parked = stall.do(lambda: stage.crew.park(stall, wakes.put))
+    parked = stall.do(lambda: stage.crew.park(wakes.put))
     wake = wakes.get(timeout=DEADLINE)
     assert not stage.do(lambda: stage.crew.full)
     other = stage.stall()
@@ -238,7 +238,7 @@ def test_a_leader_that_parks_is_replaced_without_a_tick(
         ended: SimpleQueue[bool] = SimpleQueue()
 
         def call(subject: object, wakes: SimpleQueue[threading.Lock] = wakes) -> None:
-            stage.crew.park(subject, wakes.put)
+            stage.crew.park(wakes.put)
 
         stage.jobs.put(partial(call_and_tell, stage, call, ended))
         wake = wakes.get(timeout=DEADLINE)
@@ -253,13 +253,13 @@ def test_no_more_threads_park_than_may(stages: Callable[..., Stage]) -> None:
     stage.crew.start()
     first, second = stage.stall(), stage.stall()
     wakes: SimpleQueue[threading.Lock] = SimpleQueue()
-    parked = first.do(lambda: stage.crew.park(first, wakes.put))
+    parked = first.do(lambda: stage.crew.park(wakes.put))
     wake = wakes.get(timeout=DEADLINE)
-    assert second.do(lambda: stage.crew.park(second, wakes.put)).get(timeout=DEADLINE) is False
+    assert second.do(lambda: stage.crew.park(wakes.put)).get(timeout=DEADLINE) is False
     assert wakes.empty()
     wake.release()
     assert parked.get(timeout=DEADLINE) is True
-    again = second.do(lambda: stage.crew.park(second, wakes.put))
+    again = second.do(lambda: stage.crew.park(wakes.put))
     wakes.get(timeout=DEADLINE).release()
     assert again.get(timeout=DEADLINE) is True
     first.end()
