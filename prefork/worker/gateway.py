@@ -135,7 +135,7 @@ class Gateway:
                 exchange.fail(error)
         except RequestTimeout:
             pass  # somebody else has the connection, and has told the client
-        exchange.complete = True
+        exchange.complete = not exchange.ended
         try:
             try:
                 close = getattr(result, 'close', None)
@@ -315,7 +315,7 @@ class Exchange(Lease):
         if self.complete:
             return
         last = Exchange(self._gateway, self.connection)
-        last._started = self._started
+        last._started, last._remaining = self._started, self._remaining
         self.connection.persist = False
         last._tell(504, 'The application did not answer in time.')
 

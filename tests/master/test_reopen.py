@@ -173,16 +173,32 @@ def test_no_process_keeps_an_old_file(disturb: Callable[[Server], None], end: st
         assert 'the logs are reopened' not in old[1].read_text()
 
 
+HOLDING = (
+    APP
+    + """
+
+def hold():
+    if os.path.exists('hold'):
+        wait()
+
+os.register_at_fork(before=hold)
+"""
+)
+
+
 def test_a_worker_whose_fork_was_ordered_before_writes_to_the_new_file(site: Site) -> None:
-    log = site.folder / 'access.log'
+    log, hold = site.folder / 'access.log', site.folder / 'hold'
+    site.write(HOLDING)
     with site.serve('--access-log', str(log), workers=1) as server:
         (mold,), (worker,) = molds(server), workers(server)
-        os.kill(mold, signal.SIGSTOP)
+        hold.touch()
         os.kill(worker, signal.SIGKILL)
         server.stderr.wait_for('replaced')
+        site.wait_for_arrival()
         old = move(log, 1)
         use_again(server)
-        os.kill(mold, signal.SIGCONT)
+        hold.unlink()
+        site.open_gate('fork')
         server.stderr.wait_for('is ready')
         wait_until_left(old, [server.pid, mold, *workers(server)])
         assert get(server, '/first')

@@ -272,7 +272,7 @@ def test_threads_never_exceed_what_is_allowed(stages: Callable[..., Stage]) -> N
     wakes: SimpleQueue[threading.Lock] = SimpleQueue()
     for round_ in range(1, 6):
         stall = stage.stall()
-        stall.do(partial(stage.crew.park, stall, wakes.put))
+        stall.do(partial(stage.crew.park, wakes.put))
         wake = wakes.get(timeout=DEADLINE)
         assert len(stage.threads) <= 2 + 1 + 1, f'round {round_}'
         wake.release()
@@ -286,7 +286,7 @@ def test_spare_threads_go_when_nobody_is_parked_any_more(stages: Callable[..., S
     stalls = []
     for _ in range(5):
         stall = stage.stall()
-        stall.do(partial(stage.crew.park, stall, wakes.put))
+        stall.do(partial(stage.crew.park, wakes.put))
         stalls.append(stall)
     woken = [wakes.get(timeout=DEADLINE) for _ in stalls]
     assert len(stage.threads) >= 6
