@@ -389,6 +389,18 @@ def test_a_stalled_client_makes_room_after_a_second(serve: Serve, log: Log, monk
     assert slots(worker) == 2
 
 
+def test_one_that_has_just_come_does_not_make_room(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its request may be on its way: only an answer makes an idle connection the first to go."""
+    monkeypatch.setattr('prefork.worker.pool._SLOW', SHORT)
+    worker = serve(hello, pool_size=1)
+    first = worker.connect()
+    worker.until_connected(1)
+    started = time.monotonic()
+    assert worker.connect().get().status == 200
+    assert time.monotonic() - started >= SHORT / 2
+    assert first.is_closed()
+
+
 def test_a_system_without_memory(serve: Serve, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     """accept(2): the loop tries again later, and goes on with whom it has, none of whom could help.  Where this process
     has no descriptor left they could: see test_descriptors."""

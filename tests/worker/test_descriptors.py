@@ -104,7 +104,7 @@ def test_whoever_goes_makes_room(serve: Serve, log: Log, gate: Gate, monkeypatch
 
 
 def test_an_idle_connection_makes_room(serve: Serve, log: Log) -> None:
-    worker = serve(hello)
+    worker = serve(hello, keepalive_timeout=1000.0)
     clients, visitors = [worker.connect() for _ in range(2)], [Visitor(worker) for _ in range(2)]
     for client in clients:
         client.get()
