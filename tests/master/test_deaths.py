@@ -15,7 +15,10 @@ from tests.master.site import APP, Load, Waiting, changed, children, get, is_ali
 from tests.serving import start
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.master.site import Site
+    from tests.serving import Server
 
 
 def test_a_killed_worker_is_replaced(site: Site) -> None:
@@ -142,6 +145,23 @@ def test_when_the_master_dies_idle_workers_and_the_mold_go_at_once(site: Site) -
                     assert select.select([end], [], [], 2)[0]
             except ProcessLookupError:
                 pass  # gone before it could be watched
+
+
+@pytest.mark.parametrize('whose', [workers, molds])
+def test_when_the_master_dies_who_is_stopped_goes_on_and_gives_the_address_up(
+    whose: Callable[[Server], list[int]], site: Site
+) -> None:
+    """It has the listener, too, and nobody is left who would end it."""
+    with site.serve(workers=1) as server:
+        (pid,) = whose(server)
+        with watched(pid) as end:
+            os.kill(server.pid, signal.SIGSTOP)  # else it would end a mold at once
+            os.kill(pid, signal.SIGSTOP)
+            server.send_signal(signal.SIGKILL)
+            server.wait()
+            with site.serve('--bind', f'127.0.0.1:{server.port}', workers=1) as successor:
+                assert int(get(successor)) in workers(successor)
+            assert select.select([end], [], [], 10)[0]
 
 
 def test_when_the_master_dies_a_mold_that_hangs_is_ended_too(site: Site) -> None:
