@@ -25,7 +25,7 @@ def test_a_killed_worker_is_replaced(site: Site) -> None:
     with site.serve() as server:
         victim, survivor = workers(server)
         os.kill(victim, signal.SIGKILL)
-        server.stderr.wait_for(rf'worker main/1/\d \(pid {victim}\) was killed by SIGKILL; replaced')
+        server.stderr.wait_for(rf'worker main/1/\d \(pid {victim}\) was killed by SIGKILL.*; replaced')
         server.stderr.wait_for(r'worker main/1/\d \(pid \d+\) is ready')
         assert survivor in workers(server)
         assert len(workers(server)) == 2
@@ -39,6 +39,18 @@ def test_a_worker_that_exits_is_told_by_its_status(site: Site) -> None:
             client.sendall(b'GET / HTTP/1.1\r\nHost: x\r\n\r\n')
             assert client.recv(100) == b''
         server.stderr.wait_for(r'worker main/1/0 \(pid \d+\) exited with status 3; replaced')
+
+
+def test_a_worker_that_crashes_shows_its_stacks_and_is_told_by_its_signal(site: Site) -> None:
+    site.write('import ctypes\n\ndef app(environ, start_response):\n    ctypes.string_at(0)\n')
+    with site.serve(workers=1) as server:
+        (worker,) = workers(server)
+        with socket.create_connection(('127.0.0.1', server.port), 10) as client:
+            client.sendall(b'GET / HTTP/1.1\r\nHost: x\r\n\r\n')
+            assert client.recv(100) == b''
+        server.stderr.wait_for('Fatal Python error: Segmentation fault')
+        server.stderr.wait_for(r'app\.py", line 4 in app\n')
+        server.stderr.wait_for(rf'worker main/1/0 \(pid {worker}\) was killed by SIGSEGV; replaced')
 
 
 def test_sigterm_drains_a_worker_and_its_replacement_does_not_wait(site: Site) -> None:
@@ -84,7 +96,7 @@ def test_an_application_that_writes_into_the_channel_harms_only_its_worker(site:
         with contextlib.suppress(ConnectionError):
             get(server)
         server.stderr.wait_for(f'process {worker} is killed for what it sent: not a message')
-        server.stderr.wait_for(rf'\(pid {worker}\) was killed by SIGKILL; replaced')
+        server.stderr.wait_for(rf'\(pid {worker}\) was killed by SIGKILL.*; replaced')
         server.stderr.wait_for('is ready')
 
 
@@ -94,7 +106,7 @@ def test_a_killed_mold_is_replaced_by_a_new_generation(site: Site) -> None:
         site.change(version='two')
         with Load(server) as load:
             os.kill(molds(server)[0], signal.SIGKILL)
-            server.stderr.wait_for(r'the mold of generation 1 \(pid \d+\) was killed by SIGKILL; a new generation is')
+            server.stderr.wait_for(r'the mold of generation 1 \(pid \d+\) was killed by SIGKILL.*; a new generation is')
             server.stderr.wait_for('generation 2: loaded, 2 workers')
         assert load.failures == []
         assert get(server, '/version') == 'two'
