@@ -44,12 +44,12 @@ def _parse(stat: str) -> Process:
 
 
 def wait_for_end(pid: int, timeout: float) -> None:
-    """Block until the process has ended, for so many seconds at most."""
+    """Block until the process has ended, for so many seconds at most; a dead one that nobody has reaped has."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
         return
     try:
-        select.select([descriptor], [], [], timeout)
+        select.select([descriptor], [], [], max(timeout, 0.0))
     finally:
         os.close(descriptor)

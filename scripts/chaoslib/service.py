@@ -112,8 +112,8 @@ class Service:
             if status:
                 self._ledger.complain(ending)
         self._leave_by[self.master] = time.monotonic()
-        while (last := max(self._leave_by.values())) > time.monotonic() and processes.of_sessions(set(self._leave_by)):
-            self._end.wait(min(WATCH_INTERVAL, max(0.0, last - time.monotonic())))
+        for process in processes.of_sessions(set(self._leave_by)):
+            processes.wait_for_end(process.pid, self._leave_by[process.session] - time.monotonic())
         self._end.set()
         self._watcher.join()
         self._look(time.monotonic())
@@ -143,7 +143,10 @@ class Service:
             self._look(time.monotonic())
 
     def _look(self, now: float) -> None:
-        there = processes.of_sessions({self.master, *self._leave_by})
+        everybody = processes.of_sessions({self.master, *self._leave_by})
+        pids = {each.pid for each in everybody}
+        # Dead orphans of a dead master are process 1's to reap, not ours.
+        there = [each for each in everybody if each.state != processes.ZOMBIE or each.parent in pids]
         overdue = {session for session, leave_by in self._leave_by.copy().items() if leave_by <= now}
         for process in there:
             if process.session in overdue:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import select
 import signal
 import socket
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.master.site import APP, Load, Waiting, changed, children, get, is_alive, molds, watched, workers
+from chaoslib import processes
+from tests.master.site import APP, Load, Waiting, changed, children, get, hang_up, is_alive, molds, watched, workers
 from tests.serving import start
 
 if TYPE_CHECKING:
@@ -209,3 +212,103 @@ def test_orphans_of_the_application_leave_no_zombies(site: Site) -> None:
         os.kill(workers(server)[0], signal.SIGKILL)
         server.stderr.wait_for('replaced')  # it was reaped after the orphan had ended, and all that have are
         assert orphan not in children(server.pid)
+
+
+# --- in any state -----------------------------------------------------------------------------------------------
+
+SLOW_TO_LOAD = APP.replace("'one'", "'two'") + '\n\nwait()\n'
+
+
+def test_a_worker_killed_while_it_drains(site: Site) -> None:
+    with site.serve(workers=1) as server:
+        (old,) = workers(server)
+        waiting = Waiting(server)
+        site.wait_for_arrival()
+        with Load(server) as load:
+            os.kill(old, signal.SIGTERM)
+            server.stderr.wait_for(r'worker main/1/1 \(pid \d+\) is ready')
+            load.wait_for_more(50)  # whoever kept a connection to the old one has another by now
+            os.kill(old, signal.SIGKILL)
+            with pytest.raises((ConnectionError, http.client.HTTPException)):
+                waiting.result()
+            server.stderr.wait_for(rf'\(pid {old}\) was killed by SIGKILL')
+            load.wait_for_more(50)
+        assert load.failures == []
+
+
+@pytest.mark.parametrize('flags', [[], ['--preload', 'false']], ids=['the mold', 'a worker'])
+def test_who_is_killed_while_it_loads(flags: list[str], site: Site) -> None:
+    with site.serve(*flags) as server:
+        before = {*children(server.pid)}
+        site.write(SLOW_TO_LOAD)
+        with Load(server) as load:
+            hang_up(server)
+            site.wait_for_arrival()
+            loading = max(children(server.pid) - before - set(molds(server)))
+            os.kill(loading, signal.SIGKILL)
+            server.stderr.wait_for(rf'generation 2 is given up; .*\(pid {loading}\) was killed by SIGKILL')
+            load.wait_for_more(50)
+        assert load.failures == []
+        assert get(server, '/version') == 'one'
+        assert before <= children(server.pid)
+
+
+def test_the_master_killed_while_a_generation_loads(site: Site) -> None:
+    with site.serve() as server:
+        waiting = Waiting(server)
+        site.wait_for_arrival()
+        site.write(SLOW_TO_LOAD)
+        hang_up(server)
+        site.wait_for_arrival()
+        server.send_signal(signal.SIGKILL)
+        server.wait()
+        site.open_gate('')  # both of them
+        assert waiting.result() == ''
+        wait_for_nobody(server)
+
+
+def test_the_master_killed_while_it_stops(site: Site) -> None:
+    with site.serve() as server:
+        waiting = Waiting(server)
+        site.wait_for_arrival()
+        server.terminate()
+        server.stderr.wait_for('stopping: finishing what there is')
+        server.send_signal(signal.SIGKILL)
+        server.wait()
+        site.open_gate('finished')
+        assert waiting.result() == 'finished'
+        wait_for_nobody(server)
+
+
+def test_again_and_again(site: Site) -> None:
+    """Whoever is killed, requests inside of it are lost, and no others; nobody is left over."""
+    port, left = 0, []
+    with contextlib.ExitStack() as servers:
+        for _ in range(3):
+            server = servers.enter_context(site.serve('--bind', f'127.0.0.1:{port}', '--workers', '3'))
+            port = server.port
+            with Load(server) as load:
+                for _ in range(3):
+                    victim = workers(server)[-1]
+                    os.kill(victim, signal.SIGKILL)
+                    server.stderr.wait_for(rf'\(pid {victim}\) was killed by SIGKILL.*; replaced')
+                    os.kill(molds(server)[-1], signal.SIGKILL)
+                    server.stderr.wait_for(r'the mold of .* was killed by SIGKILL.*; a new generation is')
+                    hang_up(server)  # which waits for no back-off
+                    server.stderr.wait_for('loaded, 3 workers')
+            # Each of the four clients has one request at a time.
+            assert len(load.failures) <= 3 * 4
+            assert processes.ZOMBIE not in {each.state for each in processes.of_sessions({server.pid})}
+            server.send_signal(signal.SIGKILL)
+            server.wait()
+            left.append(server)
+        for server in left:
+            wait_for_nobody(server)
+
+
+def wait_for_nobody(server: Server) -> None:
+    """Block until nobody is left of a server whose master was killed; to reap them is process 1's business."""
+    deadline = time.monotonic() + 10
+    for process in processes.of_sessions({server.pid}):
+        processes.wait_for_end(process.pid, deadline - time.monotonic())
+    assert [each for each in processes.of_sessions({server.pid}) if each.state != processes.ZOMBIE] == []
