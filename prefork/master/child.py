@@ -11,6 +11,7 @@ import traceback
 from prefork import scoreboard
 from prefork.errors import EX_CONFIG, EX_OK, ConfigError
 from prefork.logs import AccessLog, logger
+from prefork.master import linux
 from prefork.master.signals import Signals
 from prefork.net.listener import wrap
 
@@ -57,6 +58,7 @@ def run_worker(
     try:
         with_alarm(part.settings.load_timeout)
         site.settle()
+        linux.continue_when_orphaned()  # one that stays stopped would keep the address from a new master
         app = apps[server] if server in apps else site.deployment.load_app(server)
         _post_fork(part.settings.post_fork)
     except BaseException as error:  # SystemExit too: an application that exits while it loads can't be served

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import signal
 import socket
 import struct
 import sys
 
-_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 _SO_ATTACH_FILTER = 26  # asm-generic/socket.h
 
 # linux/bpf_common.h: code, how many to skip if true and if false, operand.
@@ -24,10 +25,22 @@ def become_subreaper() -> bool:
 
     It holds for the process until its end, and isn't inherited by its children.
     """
+    return _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def continue_when_orphaned() -> bool:
+    """Have this process continued, if a signal has stopped it, when its parent dies (prctl(2)).
+
+    It holds until the process changes its user, and isn't inherited by its children.
+    """
+    return _prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
+
+
+def _prctl(option: int, value: int) -> bool:
     if not sys.platform.startswith('linux'):
         return False
     try:
-        return bool(ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+        return bool(ctypes.CDLL(None).prctl(option, value, 0, 0, 0) == 0)
     except (AttributeError, OSError):
         return False
 

@@ -20,6 +20,7 @@ from prefork.master import linux, orders
 from prefork.master.child import run_worker
 from prefork.master.children import Children, event
 from prefork.master.mold import run_mold
+from prefork.master.oom import OomKills
 from prefork.master.orders import Backlog
 from prefork.master.signals import MASTER_SIGNALS, Signals, fork, in_foreground
 from prefork.master.site import Deployment, Site
@@ -76,6 +77,7 @@ class Master:
         self._queue: deque[Order] = deque()
         self._status: int | None = None
         self._subreaper = False
+        self._oom_kills = OomKills()
         self._launch: Launch | None = None
         """In a daemon: who waits for it to be ready."""
 
@@ -226,6 +228,7 @@ class Master:
         Those that were stopped or continued are noticed, too.
         """
         supervisor = self._supervisor
+        out_of_memory: bool | None = False
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
@@ -243,7 +246,9 @@ class Master:
             elif os.WIFCONTINUED(status):
                 self._obey(supervisor.continued(now, pid))
             else:
-                self._obey(supervisor.exited(now, pid, status))
+                if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL and not out_of_memory:
+                    out_of_memory = self._oom_kills.any_new()  # of those that are reaped now, any may be meant
+                self._obey(supervisor.exited(now, pid, status, out_of_memory))
 
     def _receive(self, child: Child) -> None:
         try:

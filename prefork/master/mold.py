@@ -13,7 +13,7 @@ import socket
 import time
 
 from prefork.errors import EX_CONFIG, EX_OK, EX_SOFTWARE
-from prefork.master import preload
+from prefork.master import linux, preload
 from prefork.master.channel import Channel
 from prefork.master.child import describe, run_worker, start_faulthandler, with_alarm, without_alarm
 from prefork.master.orders import Preload
@@ -63,6 +63,7 @@ class _Mold:
         try:
             with_alarm(deployment.settings.load_timeout)
             self._site.settle()
+            linux.continue_when_orphaned()
             for name in servers:
                 self._apps[name] = deployment.load_app(name)
         except BaseException as error:  # SystemExit too: an application that exits while it loads can't be served

@@ -59,8 +59,8 @@ class Supervisor:
         self._ended = False
         self._fleet = Fleet()
         self._mold_back_off = BackOff()
-        self._unclaimed: dict[int, int] = {}
-        """Wait statuses of processes that nobody knew, while a worker's pid isn't known yet."""
+        self._unclaimed: dict[int, str] = {}
+        """How processes ended that nobody knew, while a worker's pid isn't known yet."""
         self._trouble = ''
         """What went wrong last, in a line, while ``_troubled`` is the current generation."""
         self._troubled: Generation | None = None
@@ -179,7 +179,7 @@ class Supervisor:
             return self._settled(now)
         worker.pid = pid
         if pid in self._unclaimed:
-            self._worker_gone(now, worker, _describe(self._unclaimed.pop(pid)))
+            self._worker_gone(now, worker, self._unclaimed.pop(pid))
         elif worker.phase is Phase.SPAWNING:
             worker.phase, worker.deadline = Phase.STARTING, now + worker.generation.plan.load_timeout
         elif worker.phase is Phase.DOOMED:
@@ -247,16 +247,22 @@ class Supervisor:
 
     # --- what the kernel says -------------------------------------------------------------------------------------
 
-    def exited(self, now: float, pid: int, status: int) -> list[Order]:
-        """A child was reaped: a mold, a worker or a stranger, with its status in the form of wait(2)."""
+    def exited(self, now: float, pid: int, status: int, out_of_memory: bool | None = False) -> list[Order]:
+        """A child was reaped: a mold, a worker or a stranger, with its status in the form of wait(2).
+
+        ``out_of_memory`` is whether the kernel has killed somebody for want of memory just now, None where that can't
+        be known.
+        """
         process = self._fleet.process(pid)
+        ours = process is not None and process.signal == signal.SIGKILL
+        how = _describe(status, False if ours else out_of_memory)
         if isinstance(process, Worker):
-            self._worker_gone(now, process, _describe(status))
+            self._worker_gone(now, process, how)
         elif isinstance(process, Mold):
-            self._mold_gone(now, process, _describe(status))
+            self._mold_gone(now, process, how)
         else:
             # A worker may die, and be reaped, before the message with its pid is read.
-            self._unclaimed[pid] = status
+            self._unclaimed[pid] = how
         return self._settled(now)
 
     def stopped(self, now: float, pid: int) -> list[Order]:
@@ -500,7 +506,7 @@ class Supervisor:
         self._fleet.begin(now, Plan(dict(current.targets), plan.load_timeout, plan.graceful_timeout, plan.preload))
 
 
-def _describe(status: int) -> str:
+def _describe(status: int, out_of_memory: bool | None) -> str:
     """How a process ended, from its wait status."""
     if status & 0x7F == 0:
         return f'exited with status {status >> 8}'
@@ -509,4 +515,6 @@ def _describe(status: int) -> str:
         name = signal.Signals(number).name
     except ValueError:
         name = f'signal {number}'
-    return f'was killed by {name}'
+    if number != signal.SIGKILL or out_of_memory is False:
+        return f'was killed by {name}'
+    return f'was killed by {name}{": the kernel was" if out_of_memory else ", perhaps by the kernel,"} out of memory'

@@ -235,7 +235,7 @@ class Loop:
                 if crew.leader != me:
                     return
             for _ in range(len(self.waiting)):  # each has one turn, and may come back for another
-                if crew.full:
+                if crew.full or not self.waiting:  # another thread, that had the lead meanwhile, had their turns, too
                     break
                 connection = self.waiting.popleft()
                 try:

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import select
 import signal
 import socket
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.master.site import APP, Load, Waiting, changed, children, get, is_alive, molds, watched, workers
+from chaoslib import processes
+from tests.master.site import APP, Load, Waiting, changed, children, get, hang_up, is_alive, molds, watched, workers
 from tests.serving import start
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.master.site import Site
+    from tests.serving import Server
 
 
 def test_a_killed_worker_is_replaced(site: Site) -> None:
     with site.serve() as server:
         victim, survivor = workers(server)
         os.kill(victim, signal.SIGKILL)
-        server.stderr.wait_for(rf'worker main/1/\d \(pid {victim}\) was killed by SIGKILL; replaced')
+        server.stderr.wait_for(rf'worker main/1/\d \(pid {victim}\) was killed by SIGKILL.*; replaced')
         server.stderr.wait_for(r'worker main/1/\d \(pid \d+\) is ready')
         assert survivor in workers(server)
         assert len(workers(server)) == 2
@@ -36,6 +42,18 @@ def test_a_worker_that_exits_is_told_by_its_status(site: Site) -> None:
             client.sendall(b'GET / HTTP/1.1\r\nHost: x\r\n\r\n')
             assert client.recv(100) == b''
         server.stderr.wait_for(r'worker main/1/0 \(pid \d+\) exited with status 3; replaced')
+
+
+def test_a_worker_that_crashes_shows_its_stacks_and_is_told_by_its_signal(site: Site) -> None:
+    site.write('import ctypes\n\ndef app(environ, start_response):\n    ctypes.string_at(0)\n')
+    with site.serve(workers=1) as server:
+        (worker,) = workers(server)
+        with socket.create_connection(('127.0.0.1', server.port), 10) as client:
+            client.sendall(b'GET / HTTP/1.1\r\nHost: x\r\n\r\n')
+            assert client.recv(100) == b''
+        server.stderr.wait_for('Fatal Python error: Segmentation fault')
+        server.stderr.wait_for(r'app\.py", line 4 in app\n')
+        server.stderr.wait_for(rf'worker main/1/0 \(pid {worker}\) was killed by SIGSEGV; replaced')
 
 
 def test_sigterm_drains_a_worker_and_its_replacement_does_not_wait(site: Site) -> None:
@@ -81,7 +99,7 @@ def test_an_application_that_writes_into_the_channel_harms_only_its_worker(site:
         with contextlib.suppress(ConnectionError):
             get(server)
         server.stderr.wait_for(f'process {worker} is killed for what it sent: not a message')
-        server.stderr.wait_for(rf'\(pid {worker}\) was killed by SIGKILL; replaced')
+        server.stderr.wait_for(rf'\(pid {worker}\) was killed by SIGKILL.*; replaced')
         server.stderr.wait_for('is ready')
 
 
@@ -91,7 +109,7 @@ def test_a_killed_mold_is_replaced_by_a_new_generation(site: Site) -> None:
         site.change(version='two')
         with Load(server) as load:
             os.kill(molds(server)[0], signal.SIGKILL)
-            server.stderr.wait_for(r'the mold of generation 1 \(pid \d+\) was killed by SIGKILL; a new generation is')
+            server.stderr.wait_for(r'the mold of generation 1 \(pid \d+\) was killed by SIGKILL.*; a new generation is')
             server.stderr.wait_for('generation 2: loaded, 2 workers')
         assert load.failures == []
         assert get(server, '/version') == 'two'
@@ -144,6 +162,23 @@ def test_when_the_master_dies_idle_workers_and_the_mold_go_at_once(site: Site) -
                 pass  # gone before it could be watched
 
 
+@pytest.mark.parametrize('whose', [workers, molds])
+def test_when_the_master_dies_who_is_stopped_goes_on_and_gives_the_address_up(
+    whose: Callable[[Server], list[int]], site: Site
+) -> None:
+    """It has the listener, too, and nobody is left who would end it."""
+    with site.serve(workers=1) as server:
+        (pid,) = whose(server)
+        with watched(pid) as end:
+            os.kill(server.pid, signal.SIGSTOP)  # else it would end a mold at once
+            os.kill(pid, signal.SIGSTOP)
+            server.send_signal(signal.SIGKILL)
+            server.wait()
+            with site.serve('--bind', f'127.0.0.1:{server.port}', workers=1) as successor:
+                assert int(get(successor)) in workers(successor)
+            assert select.select([end], [], [], 10)[0]
+
+
 def test_when_the_master_dies_a_mold_that_hangs_is_ended_too(site: Site) -> None:
     """It doesn't read its channel: the kernel's alarm is for it."""
     site.write(APP + 'wait()\n')
@@ -177,3 +212,103 @@ def test_orphans_of_the_application_leave_no_zombies(site: Site) -> None:
         os.kill(workers(server)[0], signal.SIGKILL)
         server.stderr.wait_for('replaced')  # it was reaped after the orphan had ended, and all that have are
         assert orphan not in children(server.pid)
+
+
+# --- in any state -----------------------------------------------------------------------------------------------
+
+SLOW_TO_LOAD = APP.replace("'one'", "'two'") + '\n\nwait()\n'
+
+
+def test_a_worker_killed_while_it_drains(site: Site) -> None:
+    with site.serve(workers=1) as server:
+        (old,) = workers(server)
+        waiting = Waiting(server)
+        site.wait_for_arrival()
+        with Load(server) as load:
+            os.kill(old, signal.SIGTERM)
+            server.stderr.wait_for(r'worker main/1/1 \(pid \d+\) is ready')
+            load.wait_for_more(50)  # whoever kept a connection to the old one has another by now
+            os.kill(old, signal.SIGKILL)
+            with pytest.raises((ConnectionError, http.client.HTTPException)):
+                waiting.result()
+            server.stderr.wait_for(rf'\(pid {old}\) was killed by SIGKILL')
+            load.wait_for_more(50)
+        assert load.failures == []
+
+
+@pytest.mark.parametrize('flags', [[], ['--preload', 'false']], ids=['the mold', 'a worker'])
+def test_who_is_killed_while_it_loads(flags: list[str], site: Site) -> None:
+    with site.serve(*flags) as server:
+        before = {*children(server.pid)}
+        site.write(SLOW_TO_LOAD)
+        with Load(server) as load:
+            hang_up(server)
+            site.wait_for_arrival()
+            loading = max(children(server.pid) - before - set(molds(server)))
+            os.kill(loading, signal.SIGKILL)
+            server.stderr.wait_for(rf'generation 2 is given up; .*\(pid {loading}\) was killed by SIGKILL')
+            load.wait_for_more(50)
+        assert load.failures == []
+        assert get(server, '/version') == 'one'
+        assert before <= children(server.pid)
+
+
+def test_the_master_killed_while_a_generation_loads(site: Site) -> None:
+    with site.serve() as server:
+        waiting = Waiting(server)
+        site.wait_for_arrival()
+        site.write(SLOW_TO_LOAD)
+        hang_up(server)
+        site.wait_for_arrival()
+        server.send_signal(signal.SIGKILL)
+        server.wait()
+        site.open_gate('')  # both of them
+        assert waiting.result() == ''
+        wait_for_nobody(server)
+
+
+def test_the_master_killed_while_it_stops(site: Site) -> None:
+    with site.serve() as server:
+        waiting = Waiting(server)
+        site.wait_for_arrival()
+        server.terminate()
+        server.stderr.wait_for('stopping: finishing what there is')
+        server.send_signal(signal.SIGKILL)
+        server.wait()
+        site.open_gate('finished')
+        assert waiting.result() == 'finished'
+        wait_for_nobody(server)
+
+
+def test_again_and_again(site: Site) -> None:
+    """Whoever is killed, requests inside of it are lost, and no others; nobody is left over."""
+    port, left = 0, []
+    with contextlib.ExitStack() as servers:
+        for _ in range(3):
+            server = servers.enter_context(site.serve('--bind', f'127.0.0.1:{port}', '--workers', '3'))
+            port = server.port
+            with Load(server) as load:
+                for _ in range(3):
+                    victim = workers(server)[-1]
+                    os.kill(victim, signal.SIGKILL)
+                    server.stderr.wait_for(rf'\(pid {victim}\) was killed by SIGKILL.*; replaced')
+                    os.kill(molds(server)[-1], signal.SIGKILL)
+                    server.stderr.wait_for(r'the mold of .* was killed by SIGKILL.*; a new generation is')
+                    hang_up(server)  # which waits for no back-off
+                    server.stderr.wait_for('loaded, 3 workers')
+            # Each of the four clients has one request at a time.
+            assert len(load.failures) <= 3 * 4
+            assert processes.ZOMBIE not in {each.state for each in processes.of_sessions({server.pid})}
+            server.send_signal(signal.SIGKILL)
+            server.wait()
+            left.append(server)
+        for server in left:
+            wait_for_nobody(server)
+
+
+def wait_for_nobody(server: Server) -> None:
+    """Block until nobody is left of a server whose master was killed; to reap them is process 1's business."""
+    deadline = time.monotonic() + 10
+    for process in processes.of_sessions({server.pid}):
+        processes.wait_for_end(process.pid, deadline - time.monotonic())
+    assert [each for each in processes.of_sessions({server.pid}) if each.state != processes.ZOMBIE] == []

@@ -251,6 +251,43 @@ STORIES: dict[str, list[Step]] = {
         Step('spawned', key(1, 0), 900),
         Step('ready', key(1, 0)),
     ],
+    'death: the kernel was out of memory': [
+        *FIRST,
+        Step(
+            'exited',
+            pid(1, 0),
+            KILLED,
+            True,
+            gives=(Release(key(1, 0)), Spawn(key(1, 0))),
+            says=r'was killed by SIGKILL: the kernel was out of memory; replaced$',
+        ),
+    ],
+    'death: nothing tells whether the kernel was out of memory': [
+        *FIRST,
+        Step(
+            'exited',
+            pid(1, 0),
+            KILLED,
+            None,
+            gives=(Release(key(1, 0)), Spawn(key(1, 0))),
+            says=r'was killed by SIGKILL, perhaps by the kernel, out of memory; replaced$',
+        ),
+    ],
+    'death: it is not the kernel whom we have kill': [
+        *FIRST,
+        Step('stopped', mold(1), gives=(Kill(mold(1), signal.SIGKILL),), says='was stopped by a signal'),
+        Step('exited', mold(1), KILLED, None, gives=(StartMold(2, Preload.AUTO),), says='was killed by SIGKILL; a new'),
+    ],
+    'death: out of memory, reaped before its pid was known': [
+        *FIRST,
+        Step('exited', pid(1, 0), KILLED, gives=(Release(key(1, 0)), Spawn(key(1, 0)))),
+        Step('exited', 900, KILLED, True),
+        Step('spawned', key(1, 0), 900, gives=(Release(key(1, 0)),), says='out of memory before it was ready'),
+    ],
+    'death: another signal while the kernel was out of memory': [
+        *FIRST,
+        Step('exited', pid(1, 1), 11, True, gives=(Release(key(1, 1)), Spawn(key(1, 1))), says='by SIGSEGV; r'),
+    ],
     'death: told by its exit status': [
         *FIRST,
         Step('exited', pid(1, 1), 3 << 8, gives=(Release(key(1, 1)), Spawn(key(1, 1))), says='exited with status 3'),

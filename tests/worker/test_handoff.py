@@ -136,6 +136,41 @@ def test_four_threads_run_four_calls_and_the_fifth_waits(serve: Serve, gate: Gat
     assert [client.response().body for client in clients] == [b'/slow/%d ' % number for number in range(5)]
 
 
+def test_who_has_the_lead_back_looks_again_who_waits(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While its call ran another thread had the lead, served the last of those who waited, and lost the lead in that.
+
+    The first one saw two of them before its call, and none is left after it.
+    """
+    monkeypatch.setattr('prefork.worker.handoff.TICK', 0.2)  # time for a call to end before a third one takes the lead
+    gates = {f'/{number}': Gate() for number in range(4)}
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        path = environ['PATH_INFO']
+        if path in gates:
+            if path == '/3':
+                gates['/2'].let()
+            gates[path].enter()
+        return echo(environ, start_response)
+
+    worker = serve(app, threads=2)
+    clients = [worker.connect() for _ in gates]
+    for client in clients:
+        client.get()
+    for number, client in enumerate(clients):
+        client.send(request('GET', f'/{number}'))
+        if number < 2:
+            gates[f'/{number}'].arrival()
+        else:
+            worker.until_waiting(number - 1)
+    for number in range(2):
+        gates[f'/{number}'].let()
+        gates[f'/{number + 2}'].arrival()
+    assert clients[2].response().body == b'/2 '
+    assert clients[2].get().status == 200
+    gates['/3'].let()
+    assert clients[3].response().body == b'/3 '
+
+
 def test_those_that_wait_are_served_in_order(serve: Serve, gate: Gate) -> None:
     worker = serve(gated(gate), threads=1)
     clients = [worker.connect() for _ in range(10)]
