@@ -39,6 +39,9 @@ class Phase(enum.Enum):
 
     READY = 'ready'
 
+    STOPPED = 'stopped'
+    """Stopped by a signal when it was ready or draining.  It is ended, unless another signal continues it soon."""
+
     DRAINING = 'draining'
     """Finishes what it has."""
 
@@ -110,7 +113,7 @@ class Mold(Process):
 
 
 class Worker(Process):
-    __slots__ = ('accepts', 'key', 'pinged', 'stopped', 'worn')
+    __slots__ = ('accepts', 'key', 'pinged', 'worn')
 
     def __init__(self, generation: Generation, deadline: float, key: Key) -> None:
         super().__init__(generation, deadline)
@@ -119,8 +122,6 @@ class Worker(Process):
         """Whether new connections may come to it: from its readiness until it says that it has stopped."""
         self.pinged = False
         """Whether a ping is unanswered."""
-        self.stopped = False
-        """Whether a signal has stopped it, and none has continued it."""
         self.worn = False
         """Whether it serves only until another can."""
 

@@ -268,28 +268,26 @@ class Supervisor:
     def stopped(self, now: float, pid: int) -> list[Order]:
         """A signal has stopped a child: SIGSTOP, or one of a terminal's.  Debuggers stop it without our knowledge.
 
-        A worker is told to drain, which it will do if somebody continues it soon.  Until then it helps nobody, and
-        keeps clients waiting.
+        A worker helps nobody then, and keeps its clients waiting: it is replaced.
         """
         process = self._fleet.process(pid)
         if isinstance(process, Mold):
             self._kill_mold(process, 'was stopped by a signal')
         elif isinstance(process, Worker) and process.phase in (Phase.READY, Phase.DRAINING):
-            process.stopped = True
             if process.phase is Phase.READY and self.running:
                 self._fleet.log(ERROR, f'{process} was stopped by a signal; replaced')
-                self._fleet.drain(now, process, Backlog.LEAVE)
-            deadline = now + STOP_TIME
-            process.deadline = min(process.deadline or deadline, deadline)
+            process.phase, process.deadline = Phase.STOPPED, now + STOP_TIME
         return self._settled(now)
 
     def continued(self, now: float, pid: int) -> list[Order]:
-        """A signal has continued a child that was stopped."""
+        """A signal has continued a child that was stopped.  Others have a worker's place by now: it may finish."""
         process = self._fleet.process(pid)
-        if isinstance(process, Worker) and process.stopped:
-            process.stopped = False
-            if process.phase is Phase.DRAINING:
-                self._fleet.draining(now, process)
+        if isinstance(process, Worker) and process.phase is Phase.STOPPED:
+            if self.running:
+                self._fleet.drain(now, process, Backlog.LEAVE)
+            else:
+                process.phase = Phase.READY  # to be drained with the others
+                process.pinged, process.deadline = False, now + PING_INTERVAL
         return self._settled(now)
 
     def tick(self, now: float) -> list[Order]:
@@ -367,7 +365,7 @@ class Supervisor:
         elif worker.phase is Phase.STARTING:
             self._fleet.doom(now, worker, signal.SIGABRT)
             self._start_failed(now, worker, f'{worker} was not ready within load_timeout = {plan.load_timeout:g} s')
-        elif worker.stopped:
+        elif worker.phase is Phase.STOPPED:
             self._fleet.log(ERROR, f'{worker} is still stopped, and is aborted')
             self._fleet.doom(now, worker, signal.SIGABRT)
             self._fleet.orders.append(Kill(worker.pid, signal.SIGCONT))  # to die, and show its stacks before

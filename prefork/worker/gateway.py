@@ -120,9 +120,11 @@ class Gateway:
         result: Any = None
         try:
             try:
-                exchange.since = monotonic()
+                exchange.since = monotonic()  # enter() and leave(), without their calls
                 result = self._app(environ, exchange.start_response)
-                exchange.leave()
+                exchange.since = 0.0
+                if exchange.claimed:
+                    exchange.settle()
                 kind = type(result)
                 if kind is list or kind is tuple:
                     exchange.send_whole(result)

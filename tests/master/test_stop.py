@@ -53,6 +53,7 @@ def test_term_answers_every_connection_that_the_kernel_has(bind: str, whom: str,
 
     To the whole group is how init systems send it, and a terminal would.
     """
+    site.write(APP.replace("open('gate', 'rb')", "open(f'gate-{os.getpid()}', 'rb')"))
     path = site.folder / 'socket'
     address = ('--bind', f'unix:{path}' if bind == 'unix' else '127.0.0.1:0')
     with site.serve(*address, '--threads', '1') as server, contextlib.ExitStack() as stack:
@@ -65,7 +66,10 @@ def test_term_answers_every_connection_that_the_kernel_has(bind: str, whom: str,
             return client
 
         clients = []
-        for _ in workers(server):
+        gates = [site.folder / f'gate-{pid}' for pid in workers(server)]
+        for gate in gates:
+            os.mkfifo(gate)
+        for _ in gates:
             clients.append(ask('/wait'))
             site.wait_for_arrival()
         clients += [ask('/pid') for _ in range(100)]
@@ -74,8 +78,8 @@ def test_term_answers_every_connection_that_the_kernel_has(bind: str, whom: str,
         else:
             server.terminate()
         server.stderr.wait_for('the mold of generation 1 .* was killed by SIGKILL')
-        for _ in workers(server):
-            site.open_gate('finished')
+        for gate in gates:
+            gate.write_text('finished')
         for client in clients:
             with client, client.makefile('rb') as answer:
                 assert answer.readline() == b'HTTP/1.1 200 OK\r\n'

@@ -743,7 +743,7 @@ STORIES: dict[str, list[Step]] = {
         Step(
             'stopped',
             pid(1, 0),
-            gives=(drain(1, 0), Spawn(key(1, 2))),
+            gives=(Spawn(key(1, 2)),),
             says=r'^worker main/1/0 \(pid 101\) was stopped by a signal; replaced$',
         ),
         Step(
@@ -752,16 +752,23 @@ STORIES: dict[str, list[Step]] = {
             gives=(Kill(pid(1, 0), signal.SIGABRT), Kill(pid(1, 0), signal.SIGCONT)),
             says=r'worker main/1/0 \(pid 101\) is still stopped, and is aborted',
         ),
+        Step('continued', pid(1, 0)),
         Step('tick', after=DOOM, gives=(Kill(pid(1, 0), signal.SIGKILL),)),
         Step('exited', pid(1, 0), KILLED, gives=(Release(key(1, 0)),)),
     ],
-    'stopped: and continued, it drains as it was told': [
+    'stopped: and continued, it finishes what it has': [
         *FIRST,
-        Step('stopped', pid(1, 0), gives=(drain(1, 0), Spawn(key(1, 2)))),
-        Step('continued', pid(1, 0), after=1),
+        Step('stopped', pid(1, 0), gives=(Spawn(key(1, 2)),)),
+        Step('pong', key(1, 0)),
+        Step('continued', pid(1, 0), after=1, gives=(drain(1, 0),)),
         Step('tick', after=fleet.STOP_TIME),
         Step('leaving', key(1, 0)),
         Step('exited', pid(1, 0), 0, gives=(Release(key(1, 0)),)),
+    ],
+    'stopped: and killed': [
+        *FIRST,
+        Step('stopped', pid(1, 0), gives=(Spawn(key(1, 2)),)),
+        Step('exited', pid(1, 0), KILLED, gives=(Release(key(1, 0)),)),
     ],
     'stopped: while it drains': [
         *TAKEN_OVER,
@@ -775,11 +782,34 @@ STORIES: dict[str, list[Step]] = {
         Step('stopped', 900),
         Step('tick', after=fleet.STOP_TIME),
     ],
-    'stopped: in a stop': [
+    'stopped: in a stop, the others wait until it has not the listeners any more': [
         *FIRST,
         Step('stop', gives=(CloseListeners(), Kill(mold(1), signal.SIGKILL))),
-        Step('stopped', pid(1, 0)),
+        Step('stopped', pid(1, 0), says='^$'),
+        Step('exited', mold(1), KILLED),
         Step('tick', after=fleet.STOP_TIME, gives=(Kill(pid(1, 0), signal.SIGABRT), Kill(pid(1, 0), signal.SIGCONT))),
+        Step('exited', pid(1, 0), signal.SIGABRT, gives=(Release(key(1, 0)), drain(1, 1, Backlog.ACCEPT))),
+    ],
+    'stopped: and continued in a stop, it is drained like the others': [
+        *FIRST,
+        Step('stopped', pid(1, 0), gives=(Spawn(key(1, 2)),)),
+        Step('stop', gives=(CloseListeners(), Kill(mold(1), signal.SIGKILL))),
+        Step('exited', mold(1), KILLED),
+        Step('unspawned', key(1, 2), 'ended', gives=(Release(key(1, 2)),)),
+        Step('continued', pid(1, 0), gives=(drain(1, 0, Backlog.ACCEPT), drain(1, 1, Backlog.ACCEPT))),
+    ],
+    'stopped: quit': [
+        *FIRST,
+        Step('stopped', pid(1, 0), gives=(Spawn(key(1, 2)),)),
+        Step(
+            'quit',
+            gives=(
+                CloseListeners(),
+                Kill(mold(1), signal.SIGKILL),
+                Kill(pid(1, 0), signal.SIGKILL),
+                Quit(key(1, 1)),
+            ),
+        ),
     ],
     'stopped: the mold, which is as good as dead': [
         *FIRST,
