@@ -117,7 +117,7 @@ def test_the_status_of_a_report(
 ANSWERS = {
     'right': (b'HTTP/1.1 200 OK\r\nConnection: close\r\nX-Worker: 7\r\nContent-Length: 800\r\n\r\nTOKEN', None, 7),
     'another one': (b'HTTP/1.1 200 OK\r\nConnection: close\r\nX-Worker: 7\r\nContent-Length: 5\r\n\r\nhello', True, 7),
-    'another status': (b'HTTP/1.1 503 Full\r\nContent-Length: 0\r\n\r\n', True, None),
+    'another status': (b'HTTP/1.1 503 Full\r\nConnection: close\r\nContent-Length: 800\r\n\r\nTOKEN', True, None),
     'too short': (b'HTTP/1.1 200 OK\r\nConnection: close\r\nX-Worker: 7\r\nContent-Length: 800\r\n\r\nhello', False, 7),
     'broken off': (b'HTTP/1.1 200 OK\r\nX-Wor', False, None),
     'none': (b'', False, None),
