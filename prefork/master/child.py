@@ -58,9 +58,9 @@ def run_worker(
     try:
         with_alarm(part.settings.load_timeout)
         site.settle()
-        linux.continue_when_orphaned()  # one that stays stopped would keep the address from a new master
         app = apps[server] if server in apps else site.deployment.load_app(server)
         _post_fork(part.settings.post_fork)
+        linux.continue_when_orphaned()  # one that stays stopped would keep the address from a new master
     except BaseException as error:  # SystemExit too: an application that exits while it loads can't be served
         channel.send('failed', reason=describe(error))
         channel.finish(_SAY_TIMEOUT)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import select
 import signal
 import socket
 import struct
@@ -28,12 +30,34 @@ def become_subreaper() -> bool:
     return _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def continue_when_orphaned() -> bool:
-    """Have this process continued, if a signal has stopped it, when its parent dies (prctl(2)).
+def end_when_orphaned() -> bool:
+    """Have the kernel kill this process when its parent dies (prctl(2)).
 
     It holds until the process changes its user, and isn't inherited by its children.
     """
+    return _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def continue_when_orphaned() -> bool:
+    """Have this process continued, if a signal has stopped it, when its parent dies; it isn't killed then."""
     return _prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
+
+
+def wait_for_end(pid: int) -> bool:
+    """Block until a process that is about to end has done so, and its children have another parent; whether it has."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    except (AttributeError, OSError):  # before Linux 5.3, or without a descriptor
+        return False
+    try:
+        ended = select.poll()
+        ended.register(descriptor, select.POLLIN)
+        ended.poll()
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def _prctl(option: int, value: int) -> bool:

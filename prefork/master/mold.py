@@ -63,7 +63,7 @@ class _Mold:
         try:
             with_alarm(deployment.settings.load_timeout)
             self._site.settle()
-            linux.continue_when_orphaned()
+            linux.end_when_orphaned()  # one that hangs or is stopped would keep the address from a new master
             for name in servers:
                 self._apps[name] = deployment.load_app(name)
         except BaseException as error:  # SystemExit too: an application that exits while it loads can't be served
@@ -136,8 +136,16 @@ class _Mold:
         self._channel.close()
         for descriptor in others:
             os.close(descriptor)
+        me = os.getpid()
+
+        def be_worker() -> int:
+            # While it loads, it must not outlive the master either; that it outlives this process is meant.
+            if linux.wait_for_end(me):
+                linux.end_when_orphaned()
+            return run_worker((server, generation, slot), worker_channel, row, self._site, self._apps, ready_url)
+
         try:
-            fork(lambda: run_worker((server, generation, slot), worker_channel, row, self._site, self._apps, ready_url))
+            fork(be_worker)
         except OSError:
             return EX_SOFTWARE
         return EX_OK

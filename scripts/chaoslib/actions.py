@@ -168,7 +168,8 @@ class Actor:
         connection = http.client.HTTPConnection('127.0.0.1', self._service.port, timeout=TIMEOUT)
         try:
             connection.request('GET', path, headers={'Connection': 'close'})
-            yield connection.getresponse()
+            with connection.getresponse() as answer:
+                yield answer
         finally:
             connection.close()
 

@@ -96,10 +96,12 @@ class Client:
         self._left -= 1
         headers = {} if self._keeps and self._left else {'Connection': 'close'}
         self._connection.request('GET' if body is None else 'POST', f'/{kind}/{token}', body, headers)
-        response = self._connection.getresponse()
-        worker = response.headers.get('X-Worker')
-        self._worker = int(worker) if worker else self._worker
-        content = response.read()
+        with self._connection.getresponse() as response:
+            worker = response.headers.get('X-Worker')
+            self._worker = int(worker) if worker else self._worker
+            if response.length is None and not response.chunked:  # no answer of ours ends with the connection
+                raise http.client.HTTPException('the head is broken off')
+            content = response.read()
         if response.status != 200:
             return f'{response.status} {response.reason}'
         if content != (body or token.encode() * 50):

@@ -179,11 +179,28 @@ def test_when_the_master_dies_who_is_stopped_goes_on_and_gives_the_address_up(
             assert select.select([end], [], [], 10)[0]
 
 
-def test_when_the_master_dies_a_mold_that_hangs_is_ended_too(site: Site) -> None:
-    """It doesn't read its channel: the kernel's alarm is for it."""
+@pytest.mark.parametrize('flags', [[], ['--preload', 'false']], ids=['the mold', 'a worker'])
+def test_when_the_master_dies_who_hangs_in_its_load_gives_the_address_up(flags: list[str], site: Site) -> None:
+    with site.serve(*flags) as server:
+        before = {*children(server.pid)}
+        site.write(SLOW_TO_LOAD)
+        hang_up(server)
+        site.wait_for_arrival()
+        loading = max(children(server.pid) - before)
+        with watched(loading) as end:
+            server.send_signal(signal.SIGKILL)
+            assert select.select([end], [], [], 10)[0]
+        server.wait()
+        site.write(APP)
+        with site.serve('--bind', f'127.0.0.1:{server.port}') as successor:
+            assert get(successor, '/version') == 'one'
+
+
+def test_when_the_master_dies_a_mold_that_hangs_is_ended_by_an_alarm(site: Site) -> None:
+    """Where the kernel doesn't end it at once: it doesn't read its channel."""
     site.write(APP + 'wait()\n')
     arguments = site.arguments(1, ('--load-timeout', '30'))
-    command = changed('child.ALARM_MARGIN = -29.5')
+    command = changed('child.ALARM_MARGIN = -29.5\nlinux.end_when_orphaned = lambda: False')
     with start(*arguments, cwd=site.folder, command=command) as server:
         site.wait_for_arrival()
         (mold,) = children(server.pid)
