@@ -152,6 +152,10 @@ class Waiting:
         except (OSError, http.client.HTTPException) as error:
             self.error = error
 
+    @property
+    def in_progress(self) -> bool:
+        return self._thread.is_alive()
+
     def result(self) -> str:
         """The answer; raises whatever came in its place."""
         self._thread.join(20)
