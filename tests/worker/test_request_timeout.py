@@ -382,6 +382,43 @@ def test_the_time_of_a_slow_reader_is_not_the_applications(
     assert client.response().body == b''.join(blocks)
 
 
+def test_an_application_that_hangs_after_a_slow_reader(serve: Serve, stuck: Callable[..., Stuck]) -> None:
+    def blocks(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        start_response('200 OK', list(PLAIN))
+        yield b'x' * 10_000_000
+        app.wait()
+        yield b'never'
+
+    app = stuck(blocks)
+    worker = serve(app, request_timeout=SHORT)
+    client = worker.connect(receive_buffer=4096)
+    client.send(request())
+    worker.until_parked(1)
+    with pytest.raises(h11.RemoteProtocolError, match='closed'):
+        client.response()
+    app.release()
+    assert isinstance(app.end(), RequestTimeout)
+    until_found(worker)
+
+
+def test_an_application_that_hangs_after_a_slow_body(serve: Serve, stuck: Callable[..., Stuck]) -> None:
+    def reader(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        environ['wsgi.input'].read()
+        app.wait()
+        return hello(environ, start_response)
+
+    app = stuck(reader)
+    worker = serve(app, request_timeout=SHORT, request_buffering=False)
+    client = worker.connect()
+    client.send(request('POST', '/', 'Content-Length: 3'))
+    worker.until_parked(1)
+    client.send(b'abc')
+    assert client.response().status == 504
+    app.release()
+    assert isinstance(app.end(), RequestTimeout)
+    until_found(worker)
+
+
 @pytest.mark.parametrize('max_parked', [256, 0], ids=['parked', 'asleep'])
 def test_the_time_of_a_body_is_not_the_applications(serve: Serve, stuck: Callable[..., Stuck], max_parked: int) -> None:
     worker = serve(stuck(), request_timeout=SHORT, request_buffering=False, max_parked=max_parked)
