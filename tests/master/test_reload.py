@@ -108,7 +108,7 @@ UNLOADABLE = (
 
 
 def test_twenty_reloads_in_a_row_good_and_broken_mixed(site: Site) -> None:
-    with site.serve('--ready-url', '/version', '--load-timeout', '1.5') as server, Load(server) as load:
+    with site.serve('--ready-url', '/version', '--load-timeout', '2') as server, Load(server) as load:
         version = 'one'
         for number in range(20):
             load.wait_for_more(5)

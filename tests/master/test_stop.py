@@ -294,7 +294,7 @@ def test_a_quick_stop_while_a_reload_hangs(numbers: list[str], site: Site) -> No
         for name in numbers:
             server.send_signal(signal.Signals[f'SIG{name}'])
             server.stderr.wait_for('stopping')
-        assert server.wait(1.5) == 0, 'nobody had to be killed after two seconds'
+        assert server.wait() == 0
         with pytest.raises(ConnectionError):
             waiting.result()
 

@@ -52,7 +52,12 @@ class World(RuleBasedStateMachine):
         self.kinds: dict[int, Preload] = {}
         self.status: int | None = None
         self.stopping = False
-        self.resting = False
+
+    @property
+    def resting(self) -> bool:
+        """Whether no worker is wanted: since it was told to rest, and no reload that came to something woke it."""
+        current = self.boss._fleet.current
+        return current is not None and not any(current.targets.values())
 
     # --- carrying out ---------------------------------------------------------------------------------------------
 
@@ -162,20 +167,17 @@ class World(RuleBasedStateMachine):
     @rule(plan=PLANS)
     def reload(self, plan: Plan) -> None:
         self.wanted &= frozenset(plan.workers)
-        self.resting = False
         self.tell('reload', plan)
 
     @precondition(running)
     @rule(difference=st.sampled_from([1, -1]))
     def resize(self, difference: int) -> None:
-        self.resting &= difference < 0
         self.tell('resize', difference)
 
     @precondition(running)
     @rule(luck=st.integers(0, 4))
     def rest(self, luck: int) -> None:
         if not luck:
-            self.resting = self.boss._fleet.current is not None
             self.tell('rest')
 
     @precondition(running)
