@@ -168,6 +168,16 @@ class Channel:
         descriptors, self._descriptors = self._descriptors[:count], self._descriptors[count:]
         return Message(kind, body, descriptors)
 
+    # --- from one program to the next -----------------------------------------------------------------------------
+
+    def bequeath(self) -> list[Any]:
+        """For this process after an exec, in the terms of JSON: what :func:`inherit` makes the same channel of.
+
+        Nothing in it may be changed between.
+        """
+        outgoing = [[data.decode('ascii'), descriptors] for data, descriptors in self._outgoing]
+        return [self.fileno(), self._arrived.decode('latin-1'), self._descriptors, outgoing]
+
     # --- the end --------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
@@ -181,6 +191,23 @@ def pair() -> tuple[Channel, Channel]:
     """Both ends of a new channel."""
     ours, theirs = socket.socketpair()
     return Channel(ours), Channel(theirs)
+
+
+def closed() -> Channel:
+    """A channel whose other end is closed."""
+    ours, theirs = pair()
+    theirs.close()
+    return ours
+
+
+def inherit(legacy: list[Any]) -> Channel:
+    """The channel that :meth:`Channel.bequeath` told of."""
+    descriptor, arrived, descriptors, outgoing = legacy
+    channel = Channel(socket.socket(fileno=descriptor))
+    channel._arrived += arrived.encode('latin-1')
+    channel._descriptors += descriptors
+    channel._outgoing.extend((data.encode('ascii'), waiting) for data, waiting in outgoing)
+    return channel
 
 
 def _unpack(payload: bytes) -> list[int]:

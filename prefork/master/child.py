@@ -59,7 +59,7 @@ def run_worker(
         with_alarm(part.settings.load_timeout)
         site.settle()
         app = apps[server] if server in apps else site.deployment.load_app(server)
-        _post_fork(part.settings.post_fork)
+        prepare(part.settings.post_fork)
         linux.continue_when_orphaned()  # one that stays stopped would keep the address from a new master
     except BaseException as error:  # SystemExit too: an application that exits while it loads can't be served
         channel.send('failed', reason=describe(error))
@@ -76,7 +76,8 @@ def _fill(row: Row, server: int, generation: int, slot: int) -> None:
     row.put('state', scoreboard.STARTING)
 
 
-def _post_fork(spec: str) -> None:
+def prepare(spec: str) -> None:
+    """Call the function that ``post_fork`` names."""
     if not spec:
         return
     import importlib

@@ -10,6 +10,10 @@ import signal
 from prefork.master.generation import Generation, Mold, Phase, Plan, Process, Stage, Worker
 from prefork.master.orders import INFO, Backlog, Commit, Drain, Key, Kill, Log, Order, Preload, Spawn, StartMold
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 DOOM_TIME = 2.0
 """For a process that was told to go at once; then SIGKILL."""
 
@@ -59,6 +63,26 @@ class Fleet:
 
     def log(self, level: int, text: str) -> None:
         self.orders.append(Log(level, text))
+
+    # --- from one master to the next ------------------------------------------------------------------------------
+
+    def is_quiet(self) -> bool:
+        """Whether there are only workers that serve, or finish what they have."""
+        return all(each.phase in (Phase.READY, Phase.DRAINING) for each in self.processes())
+
+    def bequeath(self) -> dict[str, Any]:
+        """What a master that follows this one has to know, in the terms of JSON; for :meth:`inherit`."""
+        assert self.current is not None
+        generations = [generation.bequeath() for generation in self.generations.values()]
+        return {'latest': self._latest, 'current': self.current.number, 'generations': generations}
+
+    def inherit(self, legacy: dict[str, Any]) -> None:
+        self._latest = legacy['latest']
+        for each in legacy['generations']:
+            generation = Generation.inherit(each)
+            self.generations[generation.number] = generation
+        self.current = self.generations[legacy['current']]
+        self.current.stage = Stage.SERVING
 
     # --- the life of a process ------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from prefork.master.orders import Key, Preload
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
 HEALTHY_TIME = 10.0
 """Who was ready for so long didn't die of its start: the next one is started at once."""
@@ -130,6 +131,19 @@ class Worker(Process):
         """Whether it serves, or will."""
         return self.phase in (Phase.SPAWNING, Phase.STARTING, Phase.READY)
 
+    def bequeath(self) -> list[Any]:
+        """What a master that follows this one has to know of it, in the terms of JSON; for :meth:`inherit`."""
+        flags = [self.accepts, self.pinged, self.worn]
+        return [self.key[0], self.key[2], self.pid, self.phase.value, self.deadline, self.ready_at, flags]
+
+    @classmethod
+    def inherit(cls, generation: Generation, legacy: list[Any]) -> Worker:
+        server, slot, pid, phase, deadline, ready_at, flags = legacy
+        worker = cls(generation, deadline, (server, generation.number, slot))
+        worker.pid, worker.phase, worker.ready_at = pid, Phase(phase), ready_at
+        worker.accepts, worker.pinged, worker.worn = flags
+        return worker
+
     def answers(self, now: float) -> bool:
         """Whether it serves, and no ping is overdue."""
         late = self.pinged and self.deadline is not None and self.deadline <= now
@@ -144,6 +158,7 @@ class Generation:
     """One loading of the application, and the workers forked from it, over all servers."""
 
     __slots__ = (
+        'adopted',
         'announced',
         'back_offs',
         'complaint',
@@ -173,11 +188,32 @@ class Generation:
         self.first = False
         """Whether it took over from nobody."""
         self.announced = False
+        self.adopted = False
+        """Whether a master before this one started it: it has no mold, and its workers are all that it will have."""
+
+    def bequeath(self) -> list[Any]:
+        """As :meth:`Worker.bequeath`, with all of its workers."""
+        plan = [self.targets, self.plan.load_timeout, self.plan.graceful_timeout, self.plan.preload.value]
+        return [self.number, plan, [worker.bequeath() for worker in self.workers.values()]]
+
+    @classmethod
+    def inherit(cls, legacy: list[Any]) -> Generation:
+        number, (targets, load_timeout, graceful_timeout, preload), workers = legacy
+        generation = cls(number, Plan(targets, load_timeout, graceful_timeout, Preload(preload)))
+        generation.stage, generation.adopted, generation.announced = Stage.RETIRED, True, True
+        for each in workers:
+            worker = Worker.inherit(generation, each)
+            generation.workers[worker.key] = worker
+        return generation
 
     def processes(self) -> Iterator[Process]:
         if self.mold is not None:
             yield self.mold
         yield from self.workers.values()
+
+    def lacks_mold(self) -> bool:
+        """Whether it can't replace its workers, and only another generation can."""
+        return self.mold is None and (self.adopted or self.preload is not Preload.NO_MOLD)
 
     def active(self, server: str) -> list[Worker]:
         return [worker for worker in self.workers.values() if worker.key[0] == server and worker.active]
@@ -202,6 +238,8 @@ class Generation:
         return all(len(self.ready(server)) >= target for server, target in self.targets.items())
 
     def can_fork(self) -> bool:
+        if self.adopted:
+            return False
         if self.preload is Preload.NO_MOLD:
             return True
         return self.mold is not None and self.mold.phase is Phase.READY and not self.mold.signal

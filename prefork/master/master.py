@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from prefork.master.daemon import Launch
     from prefork.master.orders import Key, Order, Preload
     from prefork.master.systemd import Manager
+    from prefork.master.upgrade import Verification
     from prefork.scoreboard import Row
 
 __all__ = ['Deployment', 'Master']
@@ -56,6 +57,7 @@ _FROM_THE_MANAGER = (
     'WATCHDOG_PID',
     'WATCHDOG_USEC',
 )
+_UPGRADE = 'PREFORK_UPGRADE'  # as in upgrade.py, which most runs don't import
 _ENDS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
 _STEPS = {signal.SIGTTIN: 1, signal.SIGTTOU: -1}
 
@@ -67,6 +69,9 @@ class Master:
         claim_standard_descriptors()  # before the selector below can get one of their numbers
         self._load = load
         given = _take_from_environment()
+        self._given = given
+        self._first_pid = os.getpid()
+        self._inherited = os.environ.pop(_UPGRADE, '')
         self._manager = _manager(given)
         self._supervisor = Supervisor(None if self._manager is None else self._manager.watchdog)
         self._clock = time.monotonic
@@ -80,6 +85,7 @@ class Master:
         self._oom_kills = OomKills()
         self._launch: Launch | None = None
         """In a daemon: who waits for it to be ready."""
+        self._verification: Verification | None = None
 
     def run(self) -> int:
         """Serve until a signal ends it, or the failure of the first generation; the exit status.
@@ -87,6 +93,8 @@ class Master:
         With ``daemon``, another process serves, and this one waits until it is ready.  Raises ConfigError and
         BindError, before anything has been started.
         """
+        if self._inherited:
+            return self._succeed()
         self._signals = Signals(MASTER_SIGNALS)  # first of all: process 1 gets no signal that it has no handler for
         try:
             site = Site(self._load())
@@ -99,6 +107,24 @@ class Master:
         from prefork.master import daemon
 
         return daemon.launch(lambda launch: self._run_in_background(site, launch))
+
+    def _succeed(self) -> int:
+        """Go on where another binary has stopped, or see whether this one could."""
+        from prefork.master import upgrade
+
+        legacy = upgrade.read(self._inherited)
+        if legacy.get('verify'):
+            return upgrade.verify(self._load, legacy, _activation(self._given))
+        self._signals = Signals(MASTER_SIGNALS)
+        try:
+            self._subreaper = linux.become_subreaper()
+            self._children.selector.register(self._signals, selectors.EVENT_READ)
+            upgrade.take_over(legacy, self._sites, self._children)
+            self._obey(self._supervisor.adopt(self._clock(), legacy['fleet']))
+            self._reap()  # who has ended meanwhile, though SIGCHLD came when nobody had a handler for it
+            return self._serve()
+        finally:
+            self._close()
 
     def _run_in_background(self, site: Site, launch: Launch) -> int:
         self._launch = launch
@@ -185,6 +211,8 @@ class Master:
                 if child is not None and child.reachable:
                     child.channel.flush()
                     self._receive(child)
+            if self._verification is not None:
+                self._verification.read()
             # Last: what has been said in time isn't late only because this process was.
             self._obey(supervisor.tick(self._clock()))
             children.wait_for_room()
@@ -207,6 +235,8 @@ class Master:
             self._reap()
         elif number == signal.SIGHUP and supervisor.running:
             self._reload()
+        elif number == signal.SIGUSR2 and supervisor.running:
+            self._obey(supervisor.upgrade(now))
         elif number == signal.SIGTERM:
             self._obey(supervisor.stop(now))
         elif number in _ENDS:
@@ -241,7 +271,10 @@ class Master:
                 if child.pid in (0, pid) and child.reachable:
                     self._receive(child)
             now = self._clock()
-            if os.WIFSTOPPED(status):
+            if self._verification is not None and pid == self._verification.pid and not _lives(status):
+                complaint, self._verification = self._verification.finish(), None
+                self._obey(supervisor.verified(now, status, complaint))
+            elif os.WIFSTOPPED(status):
                 self._obey(supervisor.stopped(now, pid))
             elif os.WIFCONTINUED(status):
                 self._obey(supervisor.continued(now, pid))
@@ -301,6 +334,8 @@ class Master:
         ours.close()
         if self._launch is not None:
             self._launch.close()
+        if self._verification is not None:
+            self._verification.close_in_child()
         self._children.close_in_child()
         self._signals.close_descriptors()
         self._sites.close_in_child(site)
@@ -369,7 +404,40 @@ class Master:
         self._children.release(order.key)
 
     def _kill(self, order: orders.Kill) -> None:
-        _kill(order.pid, order.signal)
+        if self._verification is not None and order.pid == self._verification.pid:
+            self._verification.kill(order.signal)
+        else:
+            _kill(order.pid, order.signal)
+
+    def _verify(self, order: orders.Verify) -> None:
+        from prefork.master import upgrade
+
+        origin = upgrade.Origin(self._given, self._first_pid)
+        try:
+            self._verification = upgrade.Verification(origin, self._sites, self._children.selector)
+        except OSError as error:
+            reason = f'no process can be started: {error.strerror}'
+            self._obey(self._supervisor.not_upgraded(self._clock(), reason))
+        else:
+            self._obey(self._supervisor.verifying(self._clock(), self._verification.pid))
+
+    def _hand_over(self, order: orders.HandOver) -> None:
+        if not self._supervisor.handing_over:
+            return
+        if len(self._queue) > 1:
+            self._queue.append(order)  # what was ordered before has to be done first
+            return
+        from prefork.master import upgrade
+
+        if self._manager is not None:
+            self._manager.reloading(self._clock())
+        origin = upgrade.Origin(self._given, self._first_pid)
+        fleet = self._supervisor.bequeath()
+        reason = upgrade.hand_over(origin, self._signals, self._sites, self._children, fleet)
+        self._obey(self._supervisor.not_upgraded(self._clock(), reason))
+
+    def _reread(self, order: orders.Reread) -> None:
+        self._reload()
 
     def _commit(self, order: orders.Commit) -> None:
         self._sites.commit(order.generation)
@@ -400,6 +468,9 @@ _ACTS: dict[type[Order], Callable[[Master, Any], None]] = {
     orders.Commit: Master._commit,
     orders.Discard: Master._discard,
     orders.CloseListeners: Master._close_listeners,
+    orders.Verify: Master._verify,
+    orders.HandOver: Master._hand_over,
+    orders.Reread: Master._reread,
     orders.Log: Master._tell_operator,
     orders.Exit: Master._exit,
 }
@@ -426,6 +497,11 @@ def _activation(given: dict[str, str]) -> Activation | None:
     activation = Activation(given, os.getpid())
     activation.hold()
     return activation
+
+
+def _lives(status: int) -> bool:
+    """Whether a wait status is of a process that was only stopped or continued."""
+    return os.WIFSTOPPED(status) or os.WIFCONTINUED(status)
 
 
 def _kill(pid: int, number: int) -> None:

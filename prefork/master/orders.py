@@ -141,6 +141,24 @@ class CloseListeners(Order):
     __slots__ = ()
 
 
+class Verify(Order):
+    """Start a process of what is installed by now, that sees whether it could take over; ``verifying`` follows."""
+
+    __slots__ = ()
+
+
+class HandOver(Order):
+    """Become what is installed by now.  Who comes back from it has failed, and says ``not_upgraded``."""
+
+    __slots__ = ()
+
+
+class Reread(Order):
+    """Read the configuration, and ``reload`` with it."""
+
+    __slots__ = ()
+
+
 class Log(Order):
     """Tell the operator."""
 

@@ -13,6 +13,10 @@ import stat
 from prefork.errors import EX_NOPERM, ConfigError
 from prefork.logs import logger
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 _LONGEST = 32
 _TO_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC  # whatever is there by now, it keeps nobody waiting
 
@@ -39,6 +43,17 @@ class Pidfile:
             if isinstance(error, PermissionError):
                 failure.exit_status = EX_NOPERM
             raise failure from error
+
+    @classmethod
+    def inherit(cls, legacy: list[Any]) -> Pidfile:
+        """The file that :meth:`bequeath` told of: its lock has outlived the exec."""
+        pidfile = object.__new__(cls)
+        pidfile.path, pidfile._descriptor = legacy
+        return pidfile
+
+    def bequeath(self) -> list[Any]:
+        """For this process after an exec, in the terms of JSON."""
+        return [self.path, self._descriptor]
 
     def remove(self) -> None:
         """Remove the file, if it still says this process."""

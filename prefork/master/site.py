@@ -10,20 +10,23 @@ from prefork.logs import logger
 from prefork.master import linux
 from prefork.master.generation import Plan
 from prefork.master.orders import Preload
+from prefork.net import listener as listeners
 from prefork.net.listener import Listener, open_listener
 from prefork.scoreboard import ROWS
+from prefork.settings import Address
 from prefork.worker.pool import allow_descriptors
 from prefork.worker.spool import why_not
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
     from wsgiref.types import WSGIApplication
 
     from prefork.master.activation import Activation
     from prefork.master.privileges import Identity
     from prefork.net.tls import Contexts
-    from prefork.settings import Address, Settings
+    from prefork.settings import Settings
 
     ListenerKey = tuple[Address, str, int]
 
@@ -321,6 +324,42 @@ class Sockets:
         for notice in self._activation.notices(addresses):
             logs.logger.warning('%s', notice)
         return addresses
+
+    def try_out(self, site: Site) -> None:
+        """See whether ``site`` could have its listeners.  Raises BindError.
+
+        This process keeps none of them, and what is open elsewhere stays as it was: those that ``site`` gets are
+        closed, and only say where clients would come.
+        """
+        opened: dict[ListenerKey, Listener] = {}
+        try:
+            for name, addresses in self._addresses(site).items():
+                part = site.parts[name]
+                for key in _keys(name, addresses):
+                    if key not in self._open:
+                        opened[key] = open_listener(key[0], part.settings)
+                    part.listeners.append(opened[key] if key in opened else self._open[key])
+                    part.listeners[-1].tls = bool(part.settings.ssl_cert_file)
+        finally:
+            _discard(opened.values())
+            for listener in self._open.values():
+                listener.close()
+            self.close_given()
+
+    def bequeath(self) -> dict[str, Any]:
+        """For this process after an exec, in the terms of JSON."""
+        opened = [
+            [address.scheme, address.host, address.port, server, index, listener.bequeath()]
+            for (address, server, index), listener in self._open.items()
+        ]
+        return {'listeners': opened, 'given': sorted(self._given)}
+
+    def inherit(self, legacy: dict[str, Any]) -> list[Listener]:
+        """Hold what :meth:`bequeath` told of; the listeners."""
+        for scheme, host, port, server, index, each in legacy['listeners']:
+            self._open[Address(scheme, host, port), server, index] = listeners.inherit(each)
+        self._given.update(legacy['given'])
+        return list(self._open.values())
 
     def close_given(self) -> None:
         """In a fork of the master: the listeners that were made of what we were given are all it needs."""

@@ -6,17 +6,19 @@ import os
 
 from prefork import logs
 from prefork.logs import logger
-from prefork.master.site import Sockets
+from prefork.master.site import Deployment, Site, Sockets
+from prefork.settings import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
+    from wsgiref.types import WSGIApplication
 
     from prefork.master.activation import Activation
     from prefork.master.children import Child
     from prefork.master.orders import Key
     from prefork.master.pidfile import Pidfile
-    from prefork.master.site import Site
 
 
 class Sites:
@@ -123,6 +125,43 @@ class Sites:
             if new is not None:
                 os.close(new)
 
+    # --- from one program to the next -----------------------------------------------------------------------------
+
+    def bequeath(self) -> dict[str, Any]:
+        """For this process after an exec, in the terms of JSON: all that its children still need."""
+        assert self._logging is not None
+        servers = {name: part.settings.access_log for name, part in self._logging.parts.items()}
+        settings = self._logging.deployment.settings
+        return {
+            'sockets': self._sockets.bequeath(),
+            'generation': self._proven,
+            'shrunk': sorted(self._shrunk),
+            'pidfile': None if self._pidfile is None else self._pidfile.bequeath(),
+            'error_log': [settings.error_log, settings.log_level, self._logging.error_log],
+            'access_logs': servers,
+        }
+
+    def inherit(self, legacy: dict[str, Any]) -> Site:
+        """Hold what :meth:`bequeath` told of; a site with what is known of that of the workers that there are.
+
+        Nothing can be started with it, and nothing reads its settings but to know its logs.
+        """
+        path, level, descriptor = legacy['error_log']
+        common = {'bind': (), 'workers': 1, 'pool_size': 1, 'error_log': path, 'log_level': level}
+        servers = {name: Settings({**common, 'access_log': log}) for name, log in legacy['access_logs'].items()}
+        site = Site(Deployment(servers, _nothing))
+        site.error_log = descriptor
+        next(iter(site.parts.values())).listeners = self._sockets.inherit(legacy['sockets'])
+        self._by_generation[legacy['generation']] = site
+        self._proven = legacy['generation']
+        self._shrunk.update(legacy['shrunk'])
+        if legacy['pidfile'] is not None:
+            from prefork.master.pidfile import Pidfile
+
+            self._pidfile = Pidfile.inherit(legacy['pidfile'])
+        self._log_here(site)
+        return site
+
     def _each(self) -> list[Site]:
         """The sites, each once: several generations may have the same."""
         return list(dict.fromkeys(self._by_generation.values()))
@@ -170,6 +209,10 @@ class Sites:
     def _close_unused(self) -> None:
         used = [*self._by_generation.values(), *([self._arriving] if self._arriving is not None else [])]
         self._sockets.keep({listener for site in used for listener in site.listeners()})
+
+
+def _nothing(server: str) -> WSGIApplication:
+    raise LookupError(server)
 
 
 def _open_once(path: str, opened: dict[str, int | None]) -> int | None:

@@ -22,6 +22,7 @@ from prefork.master.orders import (
     CloseListeners,
     Discard,
     Exit,
+    HandOver,
     Key,
     Kill,
     Order,
@@ -29,8 +30,14 @@ from prefork.master.orders import (
     Preload,
     Quit,
     Release,
+    Reread,
+    Verify,
 )
 from prefork.master.report import Report, State, state_of, summary, text_of, until_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 PING_INTERVAL, PING_TIMEOUT = 10.0, 60.0
 """Without a watchdog.  With one, a worker that hangs is replaced before the watchdog could end the whole service."""
@@ -41,6 +48,9 @@ CRASH_LIMIT = 3
 
 class _Mode(enum.Enum):
     RUNNING = 'running'
+    HANDING_OVER = 'handing over'
+    """A new binary takes over as soon as there are only workers that it can adopt."""
+
     STOPPING = 'stopping'
     QUITTING = 'quitting'
 
@@ -59,6 +69,10 @@ class Supervisor:
         self._ended = False
         self._fleet = Fleet()
         self._mold_back_off = BackOff()
+        self._rereading = False
+        """Whether it has been ordered that the configuration be read, and not come of it yet."""
+        self._verifier: Process | None = None
+        """Who sees whether the new binary could take over."""
         self._unclaimed: dict[int, str] = {}
         """How processes ended that nobody knew, while a worker's pid isn't known yet."""
         self._trouble = ''
@@ -67,13 +81,22 @@ class Supervisor:
 
     @property
     def running(self) -> bool:
-        """Whether it goes on: nobody has told it to stop."""
+        """Whether it goes on: nobody has told it to stop, or to hand over."""
         return self._mode is _Mode.RUNNING
+
+    @property
+    def handing_over(self) -> bool:
+        return self._mode is _Mode.HANDING_OVER
+
+    @property
+    def _ending(self) -> bool:
+        return self._mode in (_Mode.STOPPING, _Mode.QUITTING)
 
     # --- what the operator wants ----------------------------------------------------------------------------------
 
     def reload(self, now: float, plan: Plan) -> list[Order]:
         """Start a generation that runs ``plan``: the first one, or one to take over from the current one."""
+        self._rereading = False
         if self.running:
             self._trouble = ''
             if self._fleet.candidate is not None:
@@ -83,7 +106,10 @@ class Supervisor:
 
     def not_reloaded(self, now: float, reason: str) -> list[Order]:
         """There is nothing to reload: the configuration can't be used."""
+        self._rereading = False
         self._note_trouble(f'reload failed: {summary(reason)}')
+        if self._moldless():
+            self._mold_back_off.died(now, None)
         return self._settled(now)
 
     def resize(self, now: float, difference: int) -> list[Order]:
@@ -106,16 +132,12 @@ class Supervisor:
 
     def stop(self, now: float) -> list[Order]:
         """Finish what there is and end; a second time, end at once."""
-        if not self.running:
+        if self._ending:
             return self.quit(now)
         self._mode = _Mode.STOPPING
         self._fleet.log(INFO, 'stopping: finishing what there is')
         self._fleet.orders.append(CloseListeners())
-        for process in self._fleet.processes():
-            if isinstance(process, Mold):
-                self._fleet.doom(now, process, signal.SIGKILL)
-            elif process.phase in (Phase.SPAWNING, Phase.STARTING):
-                self._fleet.doom(now, process, signal.SIGTERM)
+        self._doom_all_that_do_not_serve(now)
         return self._settled(now)
 
     def quit(self, now: float) -> list[Order]:
@@ -123,6 +145,72 @@ class Supervisor:
         if self._mode is not _Mode.QUITTING:
             self._fleet.log(INFO, 'stopping at once')
             self._quit(now, EX_OK)
+        return self._settled(now)
+
+    def _doom_all_that_do_not_serve(self, now: float) -> None:
+        for process in self._fleet.processes():
+            if isinstance(process, Mold):
+                self._fleet.doom(now, process, signal.SIGKILL)
+            elif process.phase in (Phase.SPAWNING, Phase.STARTING):
+                self._fleet.doom(now, process, signal.SIGTERM)
+        if self._verifier is not None:
+            self._fleet.doom(now, self._verifier, signal.SIGKILL)
+
+    # --- another binary -------------------------------------------------------------------------------------------
+
+    def upgrade(self, now: float) -> list[Order]:
+        """Have the binary that is installed by now take over, if it proves that it can."""
+        current = self._fleet.current
+        if current is None:
+            self._fleet.log(WARNING, 'not upgraded: nobody serves yet')
+        elif not self.running or self._verifier is not None:
+            self._fleet.log(WARNING, 'not upgraded twice: an upgrade or a stop is under way')
+        else:
+            self._fleet.log(INFO, 'upgrading: what is installed now is verified')
+            self._verifier = Process(current, now + current.plan.load_timeout)
+            self._fleet.orders.append(Verify())
+        return self._settled(now)
+
+    def verifying(self, now: float, pid: int) -> list[Order]:
+        """The process that was ordered to verify the new binary runs."""
+        if self._verifier is not None:
+            self._verifier.pid = pid
+        return self._settled(now)
+
+    def verified(self, now: float, status: int, complaint: str) -> list[Order]:
+        """That process has ended, with its status in the form of wait(2), and has written ``complaint``."""
+        verifier, self._verifier = self._verifier, None
+        if self._ending or verifier is None:
+            return self._settled(now)
+        if status or verifier.phase is Phase.DOOMED:
+            late = f'it was not verified within load_timeout = {verifier.generation.plan.load_timeout:g} s\n'
+            reason = complaint or f'the process that verifies it {_describe(status, False)}'
+            return self.not_upgraded(now, (late if verifier.phase is Phase.DOOMED else '') + reason)
+        self._fleet.log(INFO, 'upgrading: it can take over')
+        self._mode = _Mode.HANDING_OVER
+        self._doom_all_that_do_not_serve(now)
+        if self._fleet.candidate is not None:
+            self._abandon(now, self._fleet.candidate, 'an upgrade supersedes it', INFO)
+        return self._settled(now)
+
+    def not_upgraded(self, now: float, reason: str) -> list[Order]:
+        """The new binary could not be verified, or not be run: everything goes on as before."""
+        self._verifier = None
+        if self.handing_over:
+            self._mode = _Mode.RUNNING
+        self._fleet.log(ERROR, f'not upgraded: {reason}')
+        self._note_trouble(f'upgrade failed: {summary(reason)}')
+        return self._settled(now)
+
+    def bequeath(self) -> dict[str, Any]:
+        """What the supervisor of the next master has to know of the workers that there are, in the terms of JSON."""
+        return self._fleet.bequeath()
+
+    def adopt(self, now: float, legacy: dict[str, Any]) -> list[Order]:
+        """Begin with the workers of the master before this one.  They serve until a generation of ours can."""
+        self._fleet.inherit(legacy)
+        count = len(self._fleet.workers())
+        self._fleet.log(INFO, f'upgraded: {count} {"worker is" if count == 1 else "workers are"} adopted')
         return self._settled(now)
 
     # --- what molds say -------------------------------------------------------------------------------------------
@@ -218,7 +306,7 @@ class Supervisor:
     def asked(self, now: float, key: Key) -> list[Order]:
         """A signal has asked the worker to go.  It waits for the order: where all go, others leave it the backlog."""
         worker = self._fleet.worker(key)
-        if worker is not None and worker.phase is Phase.READY and self._mode is _Mode.RUNNING:
+        if worker is not None and worker.phase is Phase.READY and not self._ending:
             self._fleet.log(INFO, f'{worker} drains and is replaced')
             self._fleet.drain(now, worker, Backlog.LEAVE)
         return self._settled(now)
@@ -226,7 +314,7 @@ class Supervisor:
     def worn(self, now: float, key: Key, reason: str) -> list[Order]:
         """The worker has served long enough, and goes on until another has taken its place."""
         worker = self._fleet.worker(key)
-        if worker is not None and worker.phase is Phase.READY and not worker.worn and self.running:
+        if worker is not None and worker.phase is Phase.READY and not worker.worn and not self._ending:
             worker.worn = True
             self._fleet.log(INFO, f'{worker} is to be replaced: {reason}')
         return self._settled(now)
@@ -274,7 +362,7 @@ class Supervisor:
         if isinstance(process, Mold):
             self._kill_mold(process, 'was stopped by a signal')
         elif isinstance(process, Worker) and process.phase in (Phase.READY, Phase.DRAINING):
-            if process.phase is Phase.READY and self.running:
+            if process.phase is Phase.READY and not self._ending:
                 self._fleet.log(ERROR, f'{process} was stopped by a signal; replaced')
             process.phase, process.deadline = Phase.STOPPED, now + STOP_TIME
         return self._settled(now)
@@ -295,12 +383,19 @@ class Supervisor:
         for process in self._fleet.processes():
             if process.deadline is not None and process.deadline <= now:
                 self._late(now, process)
+        verifier = self._verifier
+        if verifier is not None and verifier.deadline is not None and verifier.deadline <= now:
+            # At first with a signal at which faulthandler shows where it hangs.
+            doomed = verifier.phase is Phase.DOOMED
+            self._fleet.doom(now, verifier, signal.SIGKILL if doomed else signal.SIGABRT)
         return self._settled(now)
 
     def next_deadline(self) -> float | None:
         """When ``tick`` has something to do; None: only another event will change anything."""
         deadlines = [process.deadline for process in self._fleet.processes()]
         deadlines.append(self._fleet.retry_at)
+        if self._verifier is not None:
+            deadlines.append(self._verifier.deadline)
         if self._moldless():
             deadlines.append(self._mold_back_off.not_before)
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
@@ -309,7 +404,7 @@ class Supervisor:
 
     def report(self, now: float) -> Report:
         """What the service manager is told now."""
-        state = state_of(self._fleet) if self.running else State.STOPPING
+        state = State.STOPPING if self._ending else state_of(self._fleet)
         trouble = self._trouble if self._troubled is self._fleet.current else ''
         text = text_of(self._fleet, state, trouble)
         return Report(state, text, until_of(self._fleet, state), self.is_healthy(now))
@@ -320,7 +415,7 @@ class Supervisor:
         One that hangs beside one that doesn't is replaced, and no reason to end the service.  Nor is a stop, which has
         deadlines of its own.
         """
-        if not self.running:
+        if self._ending:
             return True
         current = self._fleet.current
         if current is None:
@@ -334,13 +429,7 @@ class Supervisor:
     def _moldless(self) -> bool:
         """Whether the current generation has lost its mold, and nothing is under way to replace both."""
         current = self._fleet.current
-        return (
-            self.running
-            and self._fleet.candidate is None
-            and current is not None
-            and current.mold is None
-            and current.preload is not Preload.NO_MOLD
-        )
+        return self.running and self._fleet.candidate is None and current is not None and current.lacks_mold()
 
     # --- ends of processes ----------------------------------------------------------------------------------------
 
@@ -463,9 +552,11 @@ class Supervisor:
             self._mold_back_off.died(now, None)
 
     def _quit(self, now: float, status: int) -> None:
-        if self.running:
+        if not self._ending:
             self._fleet.orders.append(CloseListeners())
         self._mode, self._status = _Mode.QUITTING, status
+        if self._verifier is not None:
+            self._fleet.doom(now, self._verifier, signal.SIGKILL)
         for process in self._fleet.processes():
             if isinstance(process, Worker) and process.phase in (Phase.READY, Phase.DRAINING):
                 self._fleet.orders.append(Quit(process.key))
@@ -485,10 +576,12 @@ class Supervisor:
         elif self._mode is _Mode.STOPPING:
             fleet.drain_all(now)
         fleet.forget()
+        if self.handing_over and fleet.is_quiet():
+            fleet.orders.append(HandOver())
         processes = fleet.processes()
         if all(process.pid is not None for process in processes):
             self._unclaimed.clear()
-        if not self.running and not processes and not self._ended:
+        if self._ending and not processes and self._verifier is None and not self._ended:
             self._ended = True
             fleet.log(INFO, 'stopped')
             fleet.orders.append(Exit(self._status))
@@ -499,6 +592,12 @@ class Supervisor:
         """A dead mold is replaced by a new generation that has to prove itself: the disk may have changed."""
         current = self._fleet.current
         if current is None or not self._moldless() or now < self._mold_back_off.not_before:
+            return
+        if current.adopted:
+            # Its configuration is the master's that started it, and may have been of another kind.
+            if not self._rereading:
+                self._rereading = True
+                self._fleet.orders.append(Reread())
             return
         plan = current.plan
         self._fleet.begin(now, Plan(dict(current.targets), plan.load_timeout, plan.graceful_timeout, plan.preload))

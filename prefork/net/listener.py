@@ -14,6 +14,7 @@ from prefork.settings import Address
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
+    from typing import Any
 
     from prefork.settings import Settings
 
@@ -39,6 +40,11 @@ class Listener:
 
     def fileno(self) -> int:
         return self.socket.fileno()
+
+    def bequeath(self) -> list[Any]:
+        """For this process after an exec, in the terms of JSON: what :func:`inherit` makes the same listener of."""
+        address = self.address
+        return [self.fileno(), [address.scheme, address.host, address.port], self.adopted, self._inode]
 
     def duplicate(self) -> Listener:
         """Another descriptor of the same socket, with an owner of its own."""
@@ -101,6 +107,17 @@ def open_listener(address: Address, settings: Settings) -> Listener:
         if isinstance(error, PermissionError):
             failure.exit_status = EX_NOPERM
         raise failure from error
+
+
+def inherit(legacy: list[Any]) -> Listener:
+    """The listener that :meth:`Listener.bequeath` told of; whether TLS is spoken on it, the next configuration says."""
+    descriptor, (scheme, host, port), adopted, inode = legacy
+    listener = object.__new__(Listener)
+    listener.socket = socket.socket(fileno=descriptor)
+    listener.socket.setblocking(False)
+    listener.address, listener.adopted, listener.tls = Address(scheme, host, port), adopted, False
+    listener._inode = None if inode is None else (inode[0], inode[1])
+    return listener
 
 
 def wrap(listener: Listener, context: ssl.SSLContext) -> None:

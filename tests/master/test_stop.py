@@ -328,13 +328,6 @@ def test_a_hangup_is_too_late_when_it_stops(site: Site) -> None:
         assert server.stderr.text.count('listening on') == 1
 
 
-def test_a_signal_that_means_nothing_yet_does_no_harm(site: Site) -> None:
-    with site.serve() as server:
-        server.send_signal(signal.SIGUSR2)
-        server.stderr.wait_for('SIGUSR2 is ignored')
-        assert get(server)
-
-
 def test_workers_more_and_fewer(site: Site) -> None:
     with site.serve() as server:
         server.send_signal(signal.SIGTTIN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 from typing import Any
@@ -20,6 +21,7 @@ from prefork.master.orders import (
     Discard,
     Drain,
     Exit,
+    HandOver,
     Key,
     Kill,
     Log,
@@ -28,8 +30,10 @@ from prefork.master.orders import (
     Preload,
     Quit,
     Release,
+    Reread,
     Spawn,
     StartMold,
+    Verify,
 )
 from prefork.master.supervisor import Supervisor
 
@@ -111,6 +115,10 @@ TAKEN_OVER = [
     *PROVING,
     Step('ready', key(2, 0), gives=(Commit(2), Kill(mold(1), signal.SIGKILL), drain(1, 0), Spawn(key(2, 1)))),
 ]
+
+VERIFIER = 999
+UPGRADING = [*FIRST, Step('upgrade', gives=(Verify(),), says='verified'), Step('verifying', VERIFIER)]
+HANDING_OVER = [*UPGRADING, Step('verified', 0, '', gives=(Kill(mold(1), signal.SIGKILL),))]
 
 STORIES: dict[str, list[Step]] = {
     'start': [
@@ -933,6 +941,90 @@ STORIES: dict[str, list[Step]] = {
         Step('quit', gives=(CloseListeners(), Kill(mold(1), signal.SIGKILL))),
         Step('exited', mold(1), KILLED, gives=(Exit(EX_OK),)),
     ],
+    'upgrade: handed over when the mold has gone': [
+        *HANDING_OVER,
+        Step('exited', mold(1), KILLED, gives=(HandOver(),)),
+    ],
+    'upgrade: too early': [
+        Step('reload', plan(), gives=(StartMold(1, Preload.AUTO),)),
+        Step('upgrade', says='not upgraded: nobody serves yet'),
+    ],
+    'upgrade: one at a time': [*UPGRADING, Step('upgrade', says='not upgraded twice')],
+    'upgrade: it cannot take over': [
+        *UPGRADING,
+        Step('verified', EX_CONFIG << 8, 'no module', says='^not upgraded: no module$'),
+        Step('upgrade', gives=(Verify(),)),
+    ],
+    'upgrade: it dies without a word': [
+        *UPGRADING,
+        Step('verified', KILLED, '', says='not upgraded: the process that verifies it was killed by SIGKILL'),
+    ],
+    'upgrade: no process can be started': [
+        *FIRST,
+        Step('upgrade', gives=(Verify(),)),
+        Step('not_upgraded', 'no memory', says='not upgraded: no memory'),
+        Step('upgrade', gives=(Verify(),)),
+    ],
+    'upgrade: it hangs': [
+        *UPGRADING,
+        Step('tick', after=LOAD - 1, gives=(Ping(key(1, 0)), Ping(key(1, 1)))),
+        Step('pong', key(1, 0)),
+        Step('pong', key(1, 1)),
+        Step('tick', after=1, gives=(Kill(VERIFIER, signal.SIGABRT),)),
+        Step('tick', after=DOOM, gives=(Kill(VERIFIER, signal.SIGKILL),)),
+        Step('verified', KILLED, 'in wait', says='it was not verified within load_timeout = 60 s\nin wait'),
+    ],
+    'upgrade: a stop ends the verification': [
+        *UPGRADING,
+        Step(
+            'quit',
+            gives=(
+                CloseListeners(),
+                Kill(VERIFIER, signal.SIGKILL),
+                Kill(mold(1), signal.SIGKILL),
+                Quit(key(1, 0)),
+                Quit(key(1, 1)),
+            ),
+        ),
+        Step('exited', mold(1), KILLED),
+        Step('exited', pid(1, 0), 0, gives=(Release(key(1, 0)),)),
+        Step('exited', pid(1, 1), 0, gives=(Release(key(1, 1)),)),
+        Step('verified', KILLED, '', gives=(Exit(EX_OK),)),
+    ],
+    'upgrade: a reload goes on meanwhile, until it would take over': [
+        *UPGRADING,
+        Step('reload', plan(), gives=(StartMold(2, Preload.AUTO),)),
+        Step('mold_started', 2, mold(2)),
+        Step(
+            'verified',
+            0,
+            '',
+            gives=(Kill(mold(1), signal.SIGKILL), Kill(mold(2), signal.SIGKILL), Discard(2)),
+            says='generation 2 is given up; generation 1 serves on: an upgrade supersedes it',
+        ),
+        Step('exited', mold(1), KILLED),
+        Step('exited', mold(2), KILLED, gives=(HandOver(),)),
+    ],
+    'upgrade: a worker that starts is awaited, and not adopted': [
+        *FIRST,
+        Step('resize', 1, gives=(Spawn(key(1, 2)),)),
+        Step('upgrade', gives=(Verify(),)),
+        Step('verifying', VERIFIER),
+        Step('verified', 0, '', gives=(Kill(mold(1), signal.SIGKILL),)),
+        Step('exited', mold(1), KILLED),
+        Step('spawned', key(1, 2), pid(1, 2), gives=(Kill(pid(1, 2), signal.SIGTERM),)),
+        Step('exited', pid(1, 2), signal.SIGTERM, gives=(Release(key(1, 2)), HandOver())),
+    ],
+    'upgrade: a stop on the way': [
+        *HANDING_OVER,
+        Step('stop', gives=(CloseListeners(), Kill(mold(1), signal.SIGKILL))),
+        Step('exited', mold(1), KILLED, gives=(drain(1, 0, Backlog.ACCEPT), drain(1, 1, Backlog.ACCEPT))),
+    ],
+    'upgrade: the exec fails': [
+        *HANDING_OVER,
+        Step('exited', mold(1), KILLED, gives=(HandOver(),)),
+        Step('not_upgraded', 'no such file', gives=(StartMold(2, Preload.AUTO),), says='not upgraded: no such file'),
+    ],
 }
 
 
@@ -949,6 +1041,77 @@ def test_each_event_gives_its_orders(story: list[Step]) -> None:
         deadline = boss.next_deadline()
         if step.event == 'tick':
             assert deadline is None or deadline > now, f'step {number}: {step} would be repeated without end'
+
+
+def heir(before: list[Step] = FIRST) -> tuple[Supervisor, list[Order]]:
+    """The supervisor of the next master, and its first orders, Log orders aside."""
+    boss, successor = Supervisor(), Supervisor()
+    for step in before:
+        getattr(boss, step.event)(1000.0, *step.values)
+    given = successor.adopt(1000.0, json.loads(json.dumps(boss.bequeath())))
+    return successor, [order for order in given if not isinstance(order, Log)]
+
+
+def orders_of(given: list[Order]) -> list[Order]:
+    return [order for order in given if not isinstance(order, Log)]
+
+
+def test_the_next_master_begins_with_the_workers_of_the_last_and_replaces_them() -> None:
+    boss, given = heir()
+    assert given == [Reread()]
+    assert boss.report(1000.0).healthy
+    assert orders_of(boss.reload(1000.0, plan())) == [StartMold(2, Preload.AUTO)]
+    boss.mold_started(1000.0, 2, mold(2))
+    assert orders_of(boss.mold_loaded(1000.0, 2, 0.1)) == [Spawn(key(2, 0))]
+    boss.spawned(1000.0, key(2, 0), pid(2, 0))
+    assert orders_of(boss.ready(1000.0, key(2, 0))) == [Commit(2), drain(1, 0), Spawn(key(2, 1))]
+    boss.spawned(1000.0, key(2, 1), pid(2, 1))
+    assert orders_of(boss.ready(1000.0, key(2, 1))) == [drain(1, 1)]
+
+
+def test_the_next_master_goes_on_with_what_was_under_way() -> None:
+    """One drains since the last reload, the next is about to."""
+    boss, _ = heir(TAKEN_OVER)
+    assert orders_of(boss.leaving(1000.0, key(1, 0))) == []
+    assert orders_of(boss.exited(1000.0, pid(1, 0), 0)) == [Release(key(1, 0))]
+    given = orders_of(boss.tick(1000.0 + GRACE + fleet.DRAIN_MARGIN))
+    assert Kill(pid(1, 0), signal.SIGKILL) not in given
+    assert orders_of(boss.reload(1040.0, plan())) == [StartMold(3, Preload.AUTO)]
+
+
+def test_a_worker_that_drained_before_has_no_more_time_than_it_had() -> None:
+    boss, _ = heir(TAKEN_OVER)
+    given = boss.tick(1000.0 + GRACE + fleet.DRAIN_MARGIN)
+    assert Kill(pid(1, 0), signal.SIGKILL) in given
+
+
+def test_what_the_next_master_cannot_load_costs_nothing_and_is_tried_again() -> None:
+    boss, _ = heir()
+    now, tries = 1000.0, 0
+    given = boss.not_reloaded(now, 'unreadable')
+    for _ in range(200):
+        assert not [order for order in given if isinstance(order, (Exit, CloseListeners, Drain, Kill))]
+        if Reread() in given:
+            tries += 1
+            given = boss.not_reloaded(now, 'unreadable')
+            continue
+        for number in (0, 1):
+            boss.pong(now, key(1, number))
+        deadline = boss.next_deadline()
+        assert deadline is not None
+        now = deadline
+        given = boss.tick(now)
+    assert tries > 5
+    assert boss.report(now).text == 'reload failed: unreadable; generation 1 serves on: 2 of 2 workers'
+
+
+def test_workers_that_the_next_master_adopted_are_replaced_by_its_own_generation_alone() -> None:
+    boss, _ = heir()
+    boss.reload(1000.0, plan())
+    assert orders_of(boss.exited(1000.0, pid(1, 0), KILLED)) == [Release(key(1, 0))]
+    assert orders_of(boss.exited(1000.0, pid(1, 1), KILLED)) == [Release(key(1, 1))]
+    assert orders_of(boss.mold_failed(1000.0, 2, 'boom')) == [Discard(2)]
+    assert Reread() in boss.tick(boss.next_deadline() or 0.0)
 
 
 def test_a_crash_loop_slows_down_and_fills_no_log() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from typing import Any
 
@@ -52,6 +53,11 @@ class World(RuleBasedStateMachine):
         self.kinds: dict[int, Preload] = {}
         self.status: int | None = None
         self.stopping = False
+        self.plan: Plan | None = None  # what the configuration says
+        self.unreadable = False  # whether it says anything
+        self.verifier = 0  # the pid of who verifies another binary
+        self.verifier_status = 0  # as it will end
+        self.unfit = False  # whether the exec will fail
 
     @property
     def resting(self) -> bool:
@@ -65,6 +71,9 @@ class World(RuleBasedStateMachine):
         queue = list(given)
         while queue:
             order = queue.pop(0)
+            if isinstance(order, orders.HandOver) and queue:
+                queue.append(order)
+                continue
             assert self.status is None, f'{order} after the end'
             act = getattr(self, f'do_{type(order).__name__}', None)
             if act is not None:
@@ -85,7 +94,35 @@ class World(RuleBasedStateMachine):
         self.kinds[number] = order.preload
         return self.boss.mold_started(self.now, number, self.molds[number].pid)
 
+    def do_Verify(self, order: orders.Verify) -> list[Order]:
+        assert not self.verifier
+        self.verifier = next(self.pids)
+        self.verifier_status = 0
+        return self.boss.verifying(self.now, self.verifier)
+
+    def do_HandOver(self, order: orders.HandOver) -> list[Order]:
+        if not self.boss.handing_over:
+            return []
+        if self.unfit:
+            return self.boss.not_upgraded(self.now, 'no such file')
+        assert not self.molds
+        assert not self.asked
+        assert not self.verifier
+        alive = [each for each in self.processes.values() if each.state != 'dead']
+        assert all(each.told and each.owner in self.held for each in alive), "it would be nobody's child"
+        legacy = json.loads(json.dumps(self.boss.bequeath()))
+        self.boss = Supervisor()
+        return self.boss.adopt(self.now, legacy)
+
+    def do_Reread(self, order: orders.Reread) -> list[Order]:
+        assert self.plan is not None
+        if self.unreadable:
+            return self.boss.not_reloaded(self.now, 'unreadable')
+        self.wanted &= frozenset(self.plan.workers)
+        return self.boss.reload(self.now, self.plan)
+
     def do_Spawn(self, order: orders.Spawn) -> None:
+        assert not self.boss.handing_over
         assert order.key not in self.held, 'two workers of one key'
         assert not self.stopping
         self.held.add(order.key)
@@ -99,6 +136,9 @@ class World(RuleBasedStateMachine):
         self.serving.discard(order.key)
 
     def do_Kill(self, order: orders.Kill) -> None:
+        if order.pid == self.verifier:
+            self.verifier_status = int(order.signal)
+            return
         process = self.processes[order.pid]  # KeyError: it has been reaped
         if isinstance(process.owner, tuple):
             if order.signal == signal.SIGABRT:  # it doesn't answer, whoever else there is
@@ -147,6 +187,7 @@ class World(RuleBasedStateMachine):
         assert self.stopping
         assert not self.processes
         assert not self.held
+        assert not self.verifier
         self.status = order.status
 
     # --- what the operator does -----------------------------------------------------------------------------------
@@ -156,6 +197,7 @@ class World(RuleBasedStateMachine):
     @initialize(plan=PLANS, turns=st.sampled_from([0, 100, 100]))
     def start(self, plan: Plan, turns: int) -> None:
         self.wanted = frozenset(plan.workers)
+        self.plan = plan
         self.tell('reload', plan)
         while turns and self.step():
             turns -= 1
@@ -167,7 +209,28 @@ class World(RuleBasedStateMachine):
     @rule(plan=PLANS)
     def reload(self, plan: Plan) -> None:
         self.wanted &= frozenset(plan.workers)
-        self.tell('reload', plan)
+        self.plan, self.unreadable = plan, False
+        if self.boss.running:  # else the master doesn't tell
+            self.tell('reload', plan)
+
+    @precondition(running)
+    @rule(plan=PLANS, unreadable=st.booleans())
+    def edit(self, plan: Plan, unreadable: bool) -> None:
+        self.plan, self.unreadable = plan, unreadable
+
+    @precondition(running)
+    @rule(unfit=st.sampled_from([False, False, True]))
+    def upgrade(self, unfit: bool) -> None:
+        self.unfit = unfit
+        if self.boss.running:
+            self.tell('upgrade')
+
+    @precondition(running)
+    @rule(fate=st.sampled_from([0, 0, 0, 78 << 8]))
+    def verify(self, fate: int) -> None:
+        if self.verifier:
+            self.verifier = 0
+            self.tell('verified', self.verifier_status or fate, 'boom' if fate else '')
 
     @precondition(running)
     @rule(difference=st.sampled_from([1, -1]))
@@ -327,6 +390,7 @@ class World(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """From anywhere, if nothing goes wrong any more: what was wanted runs and nothing else, or all has ended."""
+        self.unreadable = False
         for _ in range(400):
             if self.status is not None or not self.step():
                 break
@@ -352,6 +416,9 @@ class World(RuleBasedStateMachine):
         busy = False
         while self.asked:
             self.fork_next('forks')
+            busy = True
+        if self.verifier:
+            self.verify(0)
             busy = True
         for process in list(self.processes.values()):
             if self.status is None and process.pid in self.processes:

@@ -347,16 +347,9 @@ def test_the_watchdog_is_starved_when_all_hang_and_fed_when_they_are_replaced(si
         for _ in range(2):
             notified.wait_for('WATCHDOG=1')
         (hung,) = workers(server)
-<<<<<<< HEAD
         site.write('import time\ntime.sleep(1000)\n')  # what replaces them hangs, too
         for pid in (*molds(server), hung):
             os.kill(pid, signal.SIGSTOP)
-=======
-        mold = molds(server)[0]
-        os.kill(mold, signal.SIGSTOP)  # nobody can be forked either
-        os.kill(hung, signal.SIGSTOP)
-        server.stderr.wait_for('worker main/1/0 .* has not answered for 1.2 s, and is aborted')
->>>>>>> 9c15f8e (Give the timed tests of reloads and watchdogs room on a busy machine)
         server.stderr.wait_for('no worker answers: the watchdog of the service manager is not fed')
         notified.take()
         site.write(APP)
