@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import os
 import re
+import select
 import signal
 import ssl
 import sys
@@ -260,6 +261,14 @@ def watched(pid: int) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def until_it_has_ended(pid: int) -> None:
+    try:
+        with watched(pid) as end:
+            assert select.select([end], [], [], 20)[0], f'{pid} goes on'
+    except ProcessLookupError:
+        pass  # before it could be watched
 
 
 def hang_up(server: Server) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import select
 import signal
 import socket
 import time
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.master.site import APP, Load, Waiting, changed, get, is_alive, molds, watched, workers
+from tests.master.site import APP, Load, Waiting, changed, get, is_alive, molds, until_it_has_ended, workers
 from tests.serving import serve
 
 if TYPE_CHECKING:
@@ -71,14 +70,6 @@ def ask(server: Server, path: str) -> tuple[int, str]:
 
 def pid_of(match: re.Match[str]) -> int:
     return int(match[1])
-
-
-def until_it_has_ended(pid: int) -> None:
-    try:
-        with watched(pid) as end:
-            assert select.select([end], [], [], 20)[0]
-    except ProcessLookupError:
-        pass  # before it could be watched
 
 
 # --- a stuck call -------------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from tests.master.site import (
     is_alive,
     open_site,
     reload,
+    until_it_has_ended,
     watched,
     workers,
 )
@@ -106,7 +107,8 @@ def test_new_code_is_served_and_no_request_is_lost(site: Site) -> None:
                 load.wait_for_more(50)
         assert load.failures == []
         assert server.stderr.text.count('upgraded: 2 workers are adopted') == 3
-        assert not any(map(is_alive, old))
+        for pid in old:
+            until_it_has_ended(pid)
         stop(server)
 
 
@@ -388,8 +390,8 @@ def test_a_load_that_hangs_changes_nothing(site: Site) -> None:
         (loading,) = children(verifier)
         server.stderr.wait_for('not upgraded: it was not verified within load_timeout = 2 s')
         server.stderr.wait_for(r'app\.py", line \d+ in wait')
-        assert not is_alive(verifier)
-        assert not is_alive(loading)
+        until_it_has_ended(verifier)
+        until_it_has_ended(loading)
         assert get(server, '/version') == 'one'
         assert children(server.pid) == before
         stop(server)
@@ -432,7 +434,8 @@ if os.path.exists('upgrading'):
             server.stderr.wait_for('generation 3: loaded, 2 workers')  # it is tried again by itself
             load.wait_for_more(20)
         assert load.failures == []
-        assert not any(map(is_alive, old))
+        for pid in old:
+            until_it_has_ended(pid)
         stop(server)
 
 
@@ -500,7 +503,8 @@ def test_a_stop_during_the_verification(number: signal.Signals, site: Site) -> N
         left = children(server.pid)
         server.send_signal(number)
         assert server.wait(5) == 0
-        assert not any(map(is_alive, left))
+        for pid in left:
+            until_it_has_ended(pid)
         assert 'upgraded' not in server.stderr.text
 
 
