@@ -7,6 +7,7 @@ application, by the crew and the gateway) → ``_conclude`` → the next one.
 from __future__ import annotations
 
 import io
+from functools import partial
 from selectors import EVENT_READ, EVENT_WRITE
 
 from prefork.errors import ClientGone, ProtocolError
@@ -24,6 +25,7 @@ from prefork.worker.stream import BUFFER_SIZE, BodyStream
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Callable
     from typing import Any
 
     from prefork.net.preface import Preface
@@ -195,7 +197,7 @@ class Connection:
         elif phase is SENDING:
             self._on_writable()
         elif phase is STREAMING:
-            self._wake()
+            self.wake()
         elif phase is RUNNING:
             self._watch(0)  # it has more to say, or has gone; we look when this request is answered
         elif phase is LINGERING:
@@ -509,8 +511,9 @@ class Connection:
             try:
                 data = self._recv(RECEIVE_SIZE)
             except BlockingIOError:
-                if not loop.crew.park(self._hand_over_receiving):
-                    loop.crew.sleep(self._hand_over_sleeper if loop.crew.counts_me else self._hand_over_receiving)
+                if not loop.crew.park(partial(self._hand_over, self._begin_streaming)):
+                    begin = self._begin_streaming_asleep if loop.crew.counts_me else self._begin_streaming
+                    loop.crew.sleep(partial(self._hand_over, begin))
                 if loop.clock() >= self.deadline and not self.out.broken:
                     raise ProtocolError('the body took too long', 408) from None
             except OSError:
@@ -539,32 +542,19 @@ class Connection:
         crew = self._loop.crew
         self._spools = False
         while not self._spools and not out.flush() and not out.broken and out.queued > HIGH_WATER:
-            if crew.park(self._hand_over_sending):
+            if crew.park(partial(self._hand_over, self._begin_sending)):
                 break
             if crew.counts_me and self._loop.may_make_parking:
-                crew.sleep(self._hand_over_sleeping)
+                crew.sleep(partial(self._hand_over, self._begin_sleeping))
             else:
                 self._spools = True
         if out.broken:
             raise self._lose_client()
 
-    def _hand_over_sending(self, wake: threading.Lock) -> None:
+    def _hand_over(self, begin: Callable[[], None], wake: threading.Lock) -> None:
+        """Let the loop ``begin`` to wait for the client, and release ``wake`` when this thread may go on."""
         self.waiter = wake
-        self._loop.call_soon_threadsafe(self._begin_sending)
-
-    def _hand_over_receiving(self, wake: threading.Lock) -> None:
-        self.waiter = wake
-        self._loop.call_soon_threadsafe(self._begin_streaming)
-
-    # Where no more threads may be parked:
-
-    def _hand_over_sleeping(self, wake: threading.Lock) -> None:
-        self.waiter = wake
-        self._loop.call_soon_threadsafe(self._begin_sleeping)
-
-    def _hand_over_sleeper(self, wake: threading.Lock) -> None:
-        self.waiter = wake
-        self._loop.call_soon_threadsafe(self._begin_streaming_asleep)
+        self._loop.call_soon_threadsafe(begin)
 
     # --- for that thread, by the loop ---
 
@@ -585,17 +575,13 @@ class Connection:
             self._loop.sleepers[self] = None
         else:
             self._spools = True
-            self._wake()
+            self.wake()
 
     def _begin_streaming_asleep(self) -> None:
         """The thread sleeps among those that run, to be parked as soon as that is possible: it can do nothing else."""
         self._begin_streaming()
         self._loop.sleepers[self] = None
         self._loop.make_parking()
-
-    def try_again(self) -> None:
-        """Its thread sleeps, and may be parked now."""
-        self._wake()
 
     def _begin_sending(self) -> None:
         now = self._loop.now
@@ -624,11 +610,11 @@ class Connection:
                 self._look_at_reader()
             return
         if self.waiter is not None:
-            self._wake()
+            self.wake()
         elif self._conclude():
             self.advance()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
         """Give the connection back to the thread that waits for it."""
         waiter, self.waiter = self.waiter, None
         pace = self._pace if self.phase is STREAMING else self._sending_pace
@@ -650,7 +636,7 @@ class Connection:
                 self._head = self._buffer
             self.refuse(ProtocolError('the request took too long', 408))
         elif phase is STREAMING:
-            self._wake()  # the thread sees by itself that it is late
+            self.wake()  # the thread sees by itself that it is late
         elif phase is SENDING and self._look_at_reader():
             pass  # nothing told us that it has read something
         elif phase is not RUNNING:
@@ -663,7 +649,7 @@ class Connection:
             self._transport.reset_when_closed()
         if self.waiter is not None:
             self.out.broken = True
-            self._wake()
+            self.wake()
             return
         if self.phase is SENDING:
             self._finish_request()

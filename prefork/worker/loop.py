@@ -281,7 +281,7 @@ class Loop:
     def _let_park(self) -> None:
         """Wake the first of those that sleep where one more thread may be parked, or else look for room."""
         if self.make_parking() and self.crew.may_park:
-            next(iter(self.sleepers)).try_again()
+            next(iter(self.sleepers)).wake()
         self.look_at(self.now + RETRY)
 
     def _sweep(self, now: float) -> None:
