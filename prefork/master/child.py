@@ -11,7 +11,7 @@ import traceback
 from prefork import scoreboard
 from prefork.errors import EX_CONFIG, EX_OK, ConfigError
 from prefork.logs import AccessLog, logger
-from prefork.master import linux
+from prefork.master import linux, oom
 from prefork.master.signals import Signals
 from prefork.net.listener import wrap
 
@@ -53,6 +53,7 @@ def run_worker(
     _fill(row, part.index, generation, slot)
     channel.send('spawned', pid=os.getpid())
     start_faulthandler()
+    oom.go_before_parent()
     # What was registered in the mold is about things that the siblings have too, temporary folders for one.
     atexit._clear()
     try:

@@ -258,7 +258,6 @@ class Master:
         Those that were stopped or continued are noticed, too.
         """
         supervisor = self._supervisor
-        out_of_memory: bool | None = False
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
@@ -279,8 +278,8 @@ class Master:
             elif os.WIFCONTINUED(status):
                 self._obey(supervisor.continued(now, pid))
             else:
-                if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL and not out_of_memory:
-                    out_of_memory = self._oom_kills.any_new()  # of those that are reaped now, any may be meant
+                killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+                out_of_memory = self._oom_kills.claim(now) if killed else False
                 self._obey(supervisor.exited(now, pid, status, out_of_memory))
 
     def _receive(self, child: Child) -> None:

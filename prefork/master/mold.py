@@ -13,7 +13,7 @@ import socket
 import time
 
 from prefork.errors import EX_CONFIG, EX_OK, EX_SOFTWARE
-from prefork.master import linux, preload
+from prefork.master import linux, oom, preload
 from prefork.master.channel import Channel
 from prefork.master.child import describe, run_worker, start_faulthandler, with_alarm, without_alarm
 from prefork.master.orders import Preload
@@ -34,6 +34,7 @@ _SAY_TIMEOUT = 5.0
 def run_mold(channel: Channel, site: Site, board: Scoreboard, kind: Preload) -> int:
     """Be the mold of ``site``: load, report, and fork until the master closes the channel; the exit status."""
     start_faulthandler()
+    oom.go_before_parent()
     # What goes to the whole process group: the master, who gets it too, ends molds by other means.
     signal.signal(signal.SIGTERM, ignore)
     started = time.monotonic()
