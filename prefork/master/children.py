@@ -6,6 +6,7 @@ import selectors
 
 from prefork.errors import ChannelError
 from prefork.master.site import ERROR_LOG
+from prefork.worker.duty import NOBODY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,25 +18,41 @@ if TYPE_CHECKING:
     from prefork.master.site import Site
     from prefork.master.supervisor import Supervisor
     from prefork.scoreboard import Row, Scoreboard
+    from prefork.worker.duty import Roster
 
 
 class Child:
     """One mold or worker of ``site``.  ``owner`` is the number of the mold's generation, or the worker's key."""
 
-    __slots__ = ('channel', 'owner', 'pid', 'row', 'site')
+    __slots__ = ('channel', 'owner', 'pid', 'row', 'seat', 'site')
 
-    def __init__(self, owner: int | Key, channel: Channel, site: Site, pid: int, row: Row | None) -> None:
+    def __init__(self, owner: int | Key, channel: Channel, site: Site, pid: int, row: Row | None, seat: int) -> None:
         self.owner = owner
         self.channel = channel
         self.site = site
         self.pid = pid
         """0: not known yet."""
         self.row = row
+        self.seat = seat
+        """In its server's roster."""
 
     @property
     def reachable(self) -> bool:
         """Whether its channel is open."""
         return self.channel.fileno() >= 0
+
+    @property
+    def _roster(self) -> Roster | None:
+        return None if isinstance(self.owner, int) or not self.seat else self.site.parts[self.owner[0]].roster
+
+    def relieve(self) -> None:
+        """It accepts no more: have another worker be on duty."""
+        if (roster := self._roster) is not None:
+            roster.relieve(self.seat)
+
+    def give_seat_back(self) -> None:
+        if (roster := self._roster) is not None:
+            roster.give_seat_back(self.seat)
 
     def log_files(self) -> dict[str, str]:
         """The paths of the files that it logs to, by name, as long as it can be told anything about them."""
@@ -70,8 +87,16 @@ class Children:
         row.clear()
         self._free_rows.append(row)
 
-    def adopt(self, owner: int | Key, channel: Channel, site: Site, pid: int = 0, row: Row | None = None) -> Child:
-        child = self._by_owner[owner] = Child(owner, channel, site, pid, row)
+    def adopt(
+        self,
+        owner: int | Key,
+        channel: Channel,
+        site: Site,
+        pid: int = 0,
+        row: Row | None = None,
+        seat: int = NOBODY,
+    ) -> Child:
+        child = self._by_owner[owner] = Child(owner, channel, site, pid, row, seat)
         self.selector.register(channel, selectors.EVENT_READ, child)
         return child
 
@@ -89,6 +114,8 @@ class Children:
         if child is None:
             return
         self.hang_up(child)
+        child.relieve()
+        child.give_seat_back()
         if child.row is not None:
             self.give_row_back(child.row)
 
@@ -117,6 +144,8 @@ def event(supervisor: Supervisor, now: float, child: Child, message: Message) ->
             return _of_mold(supervisor, now, child.owner, message.kind, message.body)
         if message.kind == 'spawned':
             child.pid = int(message.body['pid'])
+        elif message.kind == 'leaving':
+            child.relieve()  # it has given up the duty itself, but may have been chosen in that moment
         return _of_worker(supervisor, now, child.owner, message.kind, message.body)
     except (LookupError, TypeError, ValueError) as error:
         raise ChannelError(f'{message.kind}: {error!r}') from error

@@ -133,7 +133,7 @@ class _Mold:
     def _fork_worker(self, ordered: dict[str, Any], worker_channel: Channel, others: list[int]) -> int:
         """In the process between mold and worker."""
         server, generation, slot = ordered['key']
-        row, ready_url = self._board[ordered['row']], ordered['ready_url']
+        row, seat, ready_url = self._board[ordered['row']], ordered['seat'], ordered['ready_url']
         self._channel.close()
         for descriptor in others:
             os.close(descriptor)
@@ -143,7 +143,7 @@ class _Mold:
             # While it loads, it must not outlive the master either; that it outlives this process is meant.
             if linux.wait_for_end(me):
                 linux.end_when_orphaned()
-            return run_worker((server, generation, slot), worker_channel, row, self._site, self._apps, ready_url)
+            return run_worker((server, generation, slot), worker_channel, row, seat, self._site, self._apps, ready_url)
 
         try:
             fork(be_worker)
