@@ -141,6 +141,7 @@ class _Worker:
         return self._status
 
     def _say_ready(self) -> None:
+        self._loop.release()
         self._ready = True
         self._row.put('state', scoreboard.READY)
         self._channel.send('ready')
@@ -151,7 +152,6 @@ class _Worker:
             self._status = EX_CONFIG
             self._loop.stop()
         else:
-            self._loop.release()
             self._say_ready()
 
     def _on_message(self) -> None:

@@ -12,32 +12,33 @@ once, by the connection.  For the same reason the duty can be taken from a worke
 
 **What is known.**  The workers share a few cells of memory, read and written by anyone:
 
-* the *holder*: the seat that is on duty, or NOBODY;
+* the *holder*: the seat that is on duty; NOBODY; or ANYBODY, when the duty is offered to several that are switched on;
 * the *turns*: how often somebody was woken by the listeners, and dealt with it;
 * a *load* for each seat: 0 where it can't have the duty, else how much it has to do.  A worker writes it in each round
   of its loop; whoever gives it the duty writes 0, and 0 it stays until the worker shows by its next round that it runs.
 
 **Who does what.**
 
-* A worker that is woken by its set accepts, if it is the holder or there is none, and passes the duty on.  If somebody
-  else is the holder, the duty has been taken from it, and it switches its set off.
+* A worker that is woken by its set accepts, if it can and is the holder or there is none, and passes the duty on.  Else
+  it switches its set off.  Who takes a duty that was offered switches off the others' sets.
 * A holder that can't accept, since its threads are all taken, its pool is full or it drains, passes the duty on; where
   no seat has a load, the holder is NOBODY, and no listener is switched on.
-* A worker that can accept and finds that the holder is NOBODY takes the duty.  It looks in each round, so a slot that
+* A worker that can accept and finds that there is no holder takes the duty.  It looks in each round, so a slot that
   becomes free is enough.
 
 **What can go wrong, and who sees it.**  There is no lock, since its owner could be killed.  Two may think themselves on
 duty, or be switched on at once: both are woken, one gets the connection, and one finds that it isn't the holder.
 
 * The holder stalls in the application: its sentry takes the lead and makes a round, within two ticks.
-* The holder dies, or is stopped: the master learns that at once, and offers the duty to all that have a load.  The
-  same if the dead one was in the middle of passing it on: between two steps the holder is the dead one, or the next one
-  with a set that is still off, which the master switches on.
+* The holder dies, or is stopped: the master learns that at once, and offers the duty to all that have a load, or if
+  there are none to everybody.  If the dead one was in the middle of passing it on, the holder is either still the dead
+  one, or the next one with a set that may be off; the master switches it on.
 * The holder can't run, as when C code keeps the interpreter's lock, or is lost in a way that isn't foreseen here.
   Nobody can see that, but that a connection waits can be seen.  The master's lookout (prefork/master/guard.py) is told
   by the kernel of the first connection after it was set up, and looks again PATIENCE later.  If one waits then, and
-  nobody has had a turn since, the duty is offered to all that have a load.  While no connection comes, nobody looks.
-* Whoever can't run is left out from then on: giving or offering the duty has cleared its load.
+  nobody has had a turn since, the duty is offered as well.  While no connection comes, nobody looks.
+* Whoever can't run is left out from then on: its load was cleared when it was given the duty, or when that was offered
+  in its stead.
 * One that drains gives up its seat's load, and the duty, before it closes the listeners; had it been chosen just
   before, the master sees so when it says that it leaves, and again when it ends.
 * The master dies: all workers close their listeners.  It becomes another binary: the workers that the next one adopts
@@ -45,8 +46,9 @@ duty, or be switched on at once: both are woken, one gets the connection, and on
 
 **Races** of two that change the cells at once end in one of: two are switched on (harmless, see above); the holder is
 one whose set is off.  The second needs a worker that is held up between two steps of passing on, or that gives up a
-stray duty in the moment in which it gets a real one.  The former is put right by its own next step; against the
-latter it looks once more who is the holder, after it has switched its set off.  What is left is for the lookout.
+stray duty, or takes it from others, in the moment in which they get a real one.  The former is put right by its own
+next step; against the latter whoever has switched off a set in vain looks once more who is the holder, and switches
+that one's on.  What is left is for the lookout.
 
 Generations that follow each other each have a roster of their own: while one takes over from the other, there are two
 on duty.  A worker without a seat (there is no epoll here, or they were all taken) listens all the time, and so does the
@@ -65,7 +67,7 @@ if TYPE_CHECKING:
 
     from prefork.net.listener import Listener
 
-NOBODY = 0
+NOBODY, ANYBODY = 0, (1 << 64) - 1
 """In the place of a seat; those count from 1."""
 
 _HOLDER, _TURNS, _LOADS = 0, 1, 2  # cells
@@ -103,12 +105,13 @@ class Roster:
     Raises OSError.
     """
 
-    __slots__ = ('_cells', '_free', '_sets', 'listeners')
+    __slots__ = ('_cells', '_free', '_sets', '_taken', 'listeners')
 
     def __init__(self, listeners: Sequence[int], seats: int) -> None:
         self.listeners = tuple(listeners)
         self._cells = shared_cells(_LOADS + seats)
         self._free = list(range(seats, NOBODY, -1))
+        self._taken: set[int] = set()
         self._sets: list[select.epoll] = []
         try:
             for _ in range(seats):
@@ -159,22 +162,45 @@ class Roster:
         for descriptor in self.listeners:
             self._sets[seat - 1].modify(descriptor, _OFF)
 
+    def take(self, seat: int) -> None:
+        """Let the seat be the holder, by its own wish: there is none."""
+        offered = self.holder == ANYBODY
+        self.holder = seat
+        if offered:
+            for other in range(1, len(self._sets) + 1):
+                if other != seat:
+                    self.switch_off(other)
+        self.switch_on_holder()
+
+    def switch_on_holder(self) -> None:
+        """Whoever it is by now, and nobody who was it a moment before."""
+        while (holder := self.holder) not in (NOBODY, ANYBODY):
+            self.switch_on(holder)
+            if self.holder == holder:
+                return
+            self.switch_off(holder)
+
     def give(self, seat: int) -> None:
         """Let the seat be the holder."""
         self.set_load(seat, 0)  # until it shows that it runs
         self.holder = seat
-        self.switch_on(seat)
+        self.switch_on_holder()
 
     # --- for the master -------------------------------------------------------------------------------------------
 
     def take_seat(self) -> int:
         """A seat for a new worker, NOBODY where all are taken."""
-        return self._free.pop() if self._free else NOBODY
+        if not self._free:
+            return NOBODY
+        seat = self._free.pop()
+        self._taken.add(seat)
+        return seat
 
     def give_seat_back(self, seat: int) -> None:
         """The worker with that seat has ended, and has been relieved."""
         if self._sets:
             self.switch_off(seat)
+        self._taken.remove(seat)
         self._free.append(seat)
 
     def relieve(self, seat: int) -> None:
@@ -182,19 +208,24 @@ class Roster:
         self.set_load(seat, 0)
         if not self._sets:
             return
-        holder = self.holder
-        if holder == seat:
+        if self.holder == seat:
             self.offer()
-        elif holder != NOBODY:
-            self.switch_on(holder)  # in case that this one was about to
+        else:
+            self.switch_on_holder()  # in case that this one was about to
 
     def offer(self) -> None:
-        """Let the first who runs have the duty, of all that have a load."""
-        self.holder = NOBODY
-        for seat, load in enumerate(self.loads(), 1):
-            if load:
-                self.set_load(seat, 0)
-                self.switch_on(seat)
+        """Let the first who runs have the duty, of all that have a load, but for who has it now; else of all."""
+        holder, self.holder = self.holder, ANYBODY
+        if holder not in (NOBODY, ANYBODY):
+            self.set_load(holder, 0)
+        able = [seat for seat, load in enumerate(self.loads(), 1) if load]
+        # Without a load there may still be one that was given the duty a moment ago, and has not run since.
+        for seat in able or sorted(self._taken):
+            self.switch_on(seat)
+            if self.holder != ANYBODY:  # one that was switched on before has taken it, and switched off the others
+                self.switch_off(seat)
+                self.switch_on_holder()
+                return
 
 
 class Duty:
@@ -218,19 +249,21 @@ class Duty:
         roster.set_load(seat, load)
         holder = roster.holder
         if load:
-            if holder == NOBODY:
-                roster.holder = seat
-                roster.switch_on(seat)
+            if holder in (NOBODY, ANYBODY):
+                roster.take(seat)
         elif holder == seat:
             self.pass_on(0)
 
-    def claim(self) -> bool:
-        """The set is readable: whether the duty is this worker's."""
+    def claim(self, load: int) -> bool:
+        """The set is readable: whether the duty is this worker's, and it can accept."""
         roster, seat = self._roster, self._seat
         holder = roster.holder
-        if holder == NOBODY:
-            roster.holder = seat
-        elif holder != seat:
+        if not load and holder == seat:
+            self.pass_on(0)
+            return False
+        if load and holder in (NOBODY, ANYBODY):
+            roster.take(seat)
+        elif not load or holder != seat:
             roster.switch_off(seat)
             if roster.holder == seat:  # it was given in this very moment
                 roster.switch_on(seat)

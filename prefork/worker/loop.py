@@ -152,12 +152,14 @@ class Loop:
             self._bell.ring()
 
     def hold(self) -> None:
-        """Leave the listeners alone until :meth:`release`."""
+        """Leave the listeners alone until :meth:`release`; before the loop runs."""
         self._accept_after = float('inf')
 
     def release(self) -> None:
-        """Listen, from the next round on."""
+        """Listen, from the next round on; the siblings may count on it from now on."""
         self._accept_after = 0.0
+        if self._duty is not None:
+            self._duty.report(self._load())
 
     def listen_by_itself(self) -> None:
         """Listen whenever this worker can, and share the duty to accept no more."""
@@ -279,11 +281,9 @@ class Loop:
             self._sweep(now)
         if self.sleepers:
             self._let_park()
-        room = now >= self._accept_after or len(self.pool.used) < self._crowd
-        wanted = bool(self._listeners) and not self.crew.full and room
         if self._duty is not None:
-            self._duty.report(self._load() if wanted else 0)
-        elif wanted != self._listening:
+            self._duty.report(self._load())
+        elif (wanted := self._can_accept()) != self._listening:
             self._listen(wanted)
         if self._drain_deadline is not None:
             self._accept_backlog()
@@ -413,8 +413,15 @@ class Loop:
         if self._listening:
             self._listen(False)
 
+    def _can_accept(self) -> bool:
+        room = self.now >= self._accept_after or len(self.pool.used) < self._crowd
+        return bool(self._listeners) and not self.crew.full and room
+
     def _load(self) -> int:
-        """How much there is to do, for siblings to compare; a request in progress counts as one connection more."""
+        """How much there is to do, for siblings to compare: connections, and once more those with a request in
+        progress; 0 where this worker can't accept."""
+        if not self._can_accept():
+            return 0
         return 1 + len(self.pool.used) + len(self.crew.running) + len(self.waiting)
 
     def _on_duty(self, mask: int) -> None:
@@ -428,15 +435,13 @@ class Loop:
     def _have_turn(self) -> None:
         """Accept, if this worker is on duty and can, and pass the duty on."""
         duty = self._duty
-        if duty is None or not duty.claim():
+        if duty is None or not duty.claim(self._load()):
             return
-        if not self.crew.full:
-            ready = duty.ready()
-            for listener in self._listeners:
-                if listener.fileno() in ready:
-                    self._accept(listener)
-        can_accept = not self.crew.full and self.now >= self._accept_after
-        duty.pass_on(self._load() if can_accept else 0)
+        ready = duty.ready()
+        for listener in self._listeners:
+            if listener.fileno() in ready:
+                self._accept(listener)
+        duty.pass_on(self._load())
 
     def _acceptor(self, listener: Listener) -> Callable[[int], None]:
         # One connection a round: a sibling that is idle gets the next one before we do.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from prefork.master.guard import PATIENCE, Guard
-from prefork.worker.duty import NOBODY, Duty, Roster
+from prefork.worker.duty import ANYBODY, Duty, Roster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,10 +40,14 @@ class Scene:
         """Whether the master is."""
         return bool(self.selector.select(0))
 
+    def woken(self) -> list[Duty]:
+        """Those workers that are."""
+        return select.select(self.workers, [], [], 0)[0]
+
     def accept(self, number: int = 0) -> None:
         """Have whoever is on duty accept."""
         worker = self.workers[self.roster.holder - 1]
-        assert worker.claim()
+        assert worker.claim(1)
         self.listeners[number].accept()[0].close()
         worker.pass_on(1)
 
@@ -89,9 +93,9 @@ def test_the_duty_is_offered_when_nobody_had_a_turn(scene: Scene) -> None:
     scene.guard.look(10.0)
     assert scene.roster.holder == 1
     scene.guard.look(10.0 + PATIENCE)
-    assert scene.roster.holder == NOBODY
-    assert select.select([scene.workers[1]], [], [], 0)[0]
-    assert scene.workers[1].claim()
+    assert scene.roster.holder == ANYBODY
+    assert scene.workers[1] in scene.woken()
+    assert scene.workers[1].claim(1)
 
 
 def test_as_long_as_there_are_turns_all_is_well(scene: Scene) -> None:
@@ -99,23 +103,29 @@ def test_as_long_as_there_are_turns_all_is_well(scene: Scene) -> None:
     scene.come()
     for number in range(5):
         scene.guard.look(10.0 + number * PATIENCE)
-        assert scene.roster.holder != NOBODY
+        assert scene.roster.holder != ANYBODY
         scene.come()
         scene.accept()
     scene.guard.look(10.0 + 5 * PATIENCE)
     scene.guard.look(10.0 + 6 * PATIENCE)
-    assert scene.roster.holder == NOBODY
+    assert scene.roster.holder == ANYBODY
 
 
-def test_where_nobody_can_accept_nobody_is_made_to(scene: Scene) -> None:
+def test_where_nobody_can_accept_all_are_asked(scene: Scene) -> None:
+    """One of them could have been given the duty, and lost it, without a round of its loop."""
     for worker in scene.workers:
         worker.report(0)
     scene.come()
-    for number in range(3):
+    scene.guard.look(10.0)
+    assert not scene.woken()
+    for number in range(1, 3):
         scene.guard.look(10.0 + number * PATIENCE)
-    assert not select.select(scene.workers, [], [], 0)[0]
+        assert scene.woken() == scene.workers
+        for worker in scene.workers:
+            assert not worker.claim(0)
+        assert not scene.woken()
     scene.workers[1].report(1)
-    assert select.select([scene.workers[1]], [], [], 0)[0]
+    assert scene.woken() == [scene.workers[1]]
 
 
 def test_it_watches_others_from_then_on(scene: Scene) -> None:
