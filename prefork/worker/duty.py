@@ -105,11 +105,11 @@ class Roster:
     Raises OSError.
     """
 
-    __slots__ = ('_cells', '_free', '_sets', '_taken', 'listeners')
+    __slots__ = ('_free', '_sets', '_taken', 'cells', 'listeners')
 
     def __init__(self, listeners: Sequence[int], seats: int) -> None:
         self.listeners = tuple(listeners)
-        self._cells = shared_cells(_LOADS + seats)
+        self.cells = shared_cells(_LOADS + seats)
         self._free = list(range(seats, NOBODY, -1))
         self._taken: set[int] = set()
         self._sets: list[select.epoll] = []
@@ -132,24 +132,24 @@ class Roster:
 
     @property
     def holder(self) -> int:
-        return self._cells[_HOLDER]
+        return self.cells[_HOLDER]
 
     @holder.setter
     def holder(self, seat: int) -> None:
-        self._cells[_HOLDER] = seat
+        self.cells[_HOLDER] = seat
 
     @property
     def turns(self) -> int:
-        return self._cells[_TURNS]
+        return self.cells[_TURNS]
 
     def count_turn(self) -> None:
-        self._cells[_TURNS] += 1
+        self.cells[_TURNS] += 1
 
     def set_load(self, seat: int, load: int) -> None:
-        self._cells[_LOADS + seat - 1] = load
+        self.cells[_LOADS + seat - 1] = load
 
     def loads(self) -> list[int]:
-        return self._cells[_LOADS:].tolist()
+        return self.cells[_LOADS:].tolist()
 
     def set_of(self, seat: int) -> select.epoll:
         return self._sets[seat - 1]
@@ -245,13 +245,13 @@ class Duty:
 
     def report(self, load: int) -> None:
         """Tell the others how much this worker has to do, 0 where it can't accept; once a round."""
-        roster, seat = self._roster, self._seat
-        roster.set_load(seat, load)
-        holder = roster.holder
+        cells = self._roster.cells
+        cells[_LOADS + self._seat - 1] = load  # as set_load, without a call in each round
+        holder = cells[_HOLDER]
         if load:
             if holder in (NOBODY, ANYBODY):
-                roster.take(seat)
-        elif holder == seat:
+                self._roster.take(self._seat)
+        elif holder == self._seat:
             self.pass_on(0)
 
     def claim(self, load: int) -> bool:
