@@ -15,7 +15,7 @@ once, by the connection.  For the same reason the duty can be taken from a worke
 * the *holder*: the seat that is on duty; NOBODY; or ANYBODY, when the duty is offered to several that are switched on;
 * the *turns*: how often somebody was woken by the listeners, and dealt with it;
 * a *load* for each seat: 0 where it can't have the duty, else how much it has to do.  A worker writes it in each round
-  of its loop; whoever gives it the duty writes 0, and 0 it stays until the worker shows by its next round that it runs.
+  of its loop; whoever takes the duty from one that doesn't stir writes 0, until that one shows by a round that it runs.
 
 **Who does what.**
 
@@ -37,8 +37,7 @@ duty, or be switched on at once: both are woken, one gets the connection, and on
   Nobody can see that, but that a connection waits can be seen.  The master's lookout (prefork/master/guard.py) is told
   by the kernel of the first connection after it was set up, and looks again PATIENCE later.  If one waits then, and
   nobody has had a turn since, the duty is offered as well.  While no connection comes, nobody looks.
-* Whoever can't run is left out from then on: its load was cleared when it was given the duty, or when that was offered
-  in its stead.
+* Whoever can't run is left out from then on: to offer its duty to others clears its load.
 * One that drains gives up its seat's load, and the duty, before it closes the listeners; had it been chosen just
   before, the master sees so when it says that it leaves, and again when it ends.
 * The master dies: all workers close their listeners.  It becomes another binary: the workers that the next one adopts
@@ -182,7 +181,6 @@ class Roster:
 
     def give(self, seat: int) -> None:
         """Let the seat be the holder."""
-        self.set_load(seat, 0)  # until it shows that it runs
         self.holder = seat
         self.switch_on_holder()
 
@@ -217,9 +215,9 @@ class Roster:
         """Let the first who runs have the duty, of all that have a load, but for who has it now; else of all."""
         holder, self.holder = self.holder, ANYBODY
         if holder not in (NOBODY, ANYBODY):
-            self.set_load(holder, 0)
+            self.set_load(holder, 0)  # until it shows that it runs
         able = [seat for seat, load in enumerate(self.loads(), 1) if load]
-        # Without a load there may still be one that was given the duty a moment ago, and has not run since.
+        # Without a load there may still be one that was given the duty just before this, and sleeps as it should.
         for seat in able or sorted(self._taken):
             self.switch_on(seat)
             if self.holder != ANYBODY:  # one that was switched on before has taken it, and switched off the others
