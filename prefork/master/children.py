@@ -71,8 +71,9 @@ class Children:
         self._free_rows.append(row)
 
     def adopt(self, owner: int | Key, channel: Channel, site: Site, pid: int = 0, row: Row | None = None) -> Child:
-        child = self._by_owner[owner] = Child(owner, channel, site, pid, row)
+        child = Child(owner, channel, site, pid, row)
         self.selector.register(channel, selectors.EVENT_READ, child)
+        self._by_owner[owner] = child
         return child
 
     def hang_up(self, child: Child) -> None:

@@ -312,15 +312,11 @@ class Master:
     def _start_mold(self, order: orders.StartMold) -> None:
         number, now = order.generation, self._clock()
         site = self._sites.of(number)
-        ours, theirs = channels.pair()
         try:
-            pid = fork(lambda: self._be_mold(ours, theirs, site, order.preload))
+            ours, pid = _fork_with_channel(lambda ours, theirs: self._be_mold(ours, theirs, site, order.preload))
         except OSError as error:
-            ours.close()
             self._obey(self._supervisor.mold_failed(now, number, f'no mold can be forked: {error.strerror}'))
             return
-        finally:
-            theirs.close()
         self._children.adopt(number, ours, site, pid)
         self._obey(self._supervisor.mold_started(now, number, pid))
 
@@ -346,10 +342,19 @@ class Master:
             reason = 'cannot be started: every row of the scoreboard is taken'
             self._obey(self._supervisor.unspawned(self._clock(), key, reason))
             return
+        try:
+            if self._subreaper:
+                self._have_forked(key, row)
+            else:
+                self._fork_worker(key, row)
+        except OSError as error:  # no process or no descriptor is free, as yet
+            self._children.give_row_back(row)
+            reason = f'cannot be forked: {error.strerror}'
+            self._obey(self._supervisor.unspawned(self._clock(), key, reason))
+
+    def _have_forked(self, key: Key, row: Row) -> None:
+        """By the mold.  Raises OSError, having told it nothing."""
         ours, theirs = channels.pair()
-        if not self._subreaper:
-            self._fork_worker(key, row, ours, theirs)
-            return
         self._children.adopt(key, ours, self._sites.of(key[1]), row=row)
         mold = self._children.get(key[1])
         if mold is None:
@@ -358,19 +363,10 @@ class Master:
             ready_url = self._sites.ready_url(key)
             mold.channel.send('spawn', [theirs.socket.detach()], key=key, row=row.number, ready_url=ready_url)
 
-    def _fork_worker(self, key: Key, row: Row, ours: Channel, theirs: Channel) -> None:
-        """Without a mold: where orphans of a mold would go to init rather than to us."""
+    def _fork_worker(self, key: Key, row: Row) -> None:
+        """Without a mold: where orphans of a mold would go to init rather than to us.  Raises OSError."""
         site = self._sites.of(key[1])
-        try:
-            pid = fork(lambda: self._be_worker(key, row, ours, theirs, site))
-        except OSError as error:
-            ours.close()
-            self._children.give_row_back(row)
-            reason = f'cannot be forked: {error.strerror}'
-            self._obey(self._supervisor.unspawned(self._clock(), key, reason))
-            return
-        finally:
-            theirs.close()
+        ours, pid = _fork_with_channel(lambda ours, theirs: self._be_worker(key, row, ours, theirs, site))
         self._children.adopt(key, ours, site, pid, row)
         self._obey(self._supervisor.spawned(self._clock(), key, pid))
 
@@ -496,6 +492,18 @@ def _activation(given: dict[str, str]) -> Activation | None:
     activation = Activation(given, os.getpid())
     activation.hold()
     return activation
+
+
+def _fork_with_channel(child: Callable[[Channel, Channel], int]) -> tuple[Channel, int]:
+    """Fork a process that runs ``child`` with both ends of a channel; our end, and its pid.  Raises OSError."""
+    ours, theirs = channels.pair()
+    try:
+        return ours, fork(lambda: child(ours, theirs))
+    except OSError:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
 
 
 def _lives(status: int) -> bool:

@@ -482,7 +482,7 @@ class Supervisor:
             delay = worker.generation.back_off(worker.key).died(now, worker.lived(now))
             self._fleet.log(ERROR, f'{worker} {how}{self._remedy(worker, delay)}')
         elif worker.active:
-            self._start_died(now, worker, f'{worker} {how} before it was ready')
+            self._start_died(now, worker, f'{worker} {how}' + (' before it was ready' if worker.pid else ''))
         else:
             self._fleet.log(DEBUG, f'{worker} {how}')
 

@@ -315,7 +315,7 @@ STORIES: dict[str, list[Step]] = {
     'death: nothing can be spawned': [
         *FIRST,
         Step('exited', pid(1, 0), KILLED, gives=(Release(key(1, 0)), Spawn(key(1, 0)))),
-        Step('unspawned', key(1, 0), 'no memory', gives=(Release(key(1, 0)),), says='worker main/1/0 no memory before'),
+        Step('unspawned', key(1, 0), 'no memory', gives=(Release(key(1, 0)),), says='no memory\ntried again in 0.5 s'),
         Step('tick', after=0.5, gives=(Spawn(key(1, 0)),)),
     ],
     'death: a stranger': [
