@@ -28,18 +28,25 @@ LIMIT = 1 << 20
 _BLOCK = 1 << 16
 _MOST_DESCRIPTORS = 16  # in one message; Linux allows 253 (SCM_MAX_FD)
 _INT = array('i').itemsize
+_LOST = -1
+"""Stands for what is missing of one message's descriptors."""
+
 _CLOSE_ON_EXEC: int = getattr(socket, 'MSG_CMSG_CLOEXEC', 0)
 
 
 class Message:
-    """``kind`` says what it is, ``body`` has its fields, and who receives it owns its ``descriptors``."""
+    """``kind`` says what it is, ``body`` has its fields, and who receives it owns its ``descriptors``.
 
-    __slots__ = ('body', 'descriptors', 'kind')
+    ``incomplete`` is whether no descriptor was free here for those that came with it; then there are none.
+    """
 
-    def __init__(self, kind: str, body: dict[str, Any], descriptors: list[int]) -> None:
+    __slots__ = ('body', 'descriptors', 'incomplete', 'kind')
+
+    def __init__(self, kind: str, body: dict[str, Any], descriptors: list[int], *, incomplete: bool = False) -> None:
         self.kind = kind
         self.body = body
         self.descriptors = descriptors
+        self.incomplete = incomplete
 
     def __repr__(self) -> str:
         return f'Message({self.kind!r}, {self.body!r}, {self.descriptors!r})'
@@ -140,7 +147,9 @@ class Channel:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 self._descriptors += _unpack(payload)
         if flags & socket.MSG_CTRUNC:
-            raise ChannelError('more descriptors at once than anybody sends')
+            if len(self._descriptors) >= _MOST_DESCRIPTORS:
+                raise ChannelError('more descriptors at once than anybody sends')
+            self._descriptors.append(_LOST)
         self._arrived += data
         return data
 
@@ -163,10 +172,16 @@ class Channel:
             raise ChannelError(f'not a message: {line[:80]!r}') from None
         if not (isinstance(kind, str) and isinstance(count, int) and isinstance(body, dict)):
             raise ChannelError(f'not a message: {line[:80]!r}')
-        if not 0 <= count <= len(self._descriptors):
-            raise ChannelError(f'a message with {count} descriptors came with {len(self._descriptors)}')
-        descriptors, self._descriptors = self._descriptors[:count], self._descriptors[count:]
-        return Message(kind, body, descriptors)
+        descriptors = self._descriptors[: max(count, 0)]
+        incomplete = _LOST in descriptors
+        if incomplete:
+            del descriptors[descriptors.index(_LOST) + 1 :]  # they are the next message's
+        elif count != len(descriptors):
+            raise ChannelError(f'a message with {count} descriptors came with {len(descriptors)}')
+        del self._descriptors[: len(descriptors)]
+        if incomplete:
+            _close_all(descriptors)
+        return Message(kind, body, descriptors, incomplete=incomplete)
 
     # --- from one program to the next -----------------------------------------------------------------------------
 
@@ -221,5 +236,6 @@ def _unpack(payload: bytes) -> list[int]:
 
 def _close_all(descriptors: list[int]) -> None:
     for descriptor in descriptors:
-        os.close(descriptor)
+        if descriptor != _LOST:
+            os.close(descriptor)
     descriptors.clear()

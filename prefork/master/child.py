@@ -148,7 +148,10 @@ class _Worker:
     def _on_message(self) -> None:
         messages, ended = self._channel.receive()
         for message in messages:
-            _ACTS[message.kind](self, *message.descriptors, **message.body)
+            if message.incomplete:  # 'reopen' is all that comes with one
+                logger.error('no descriptor is free for a log that was reopened: its old file is written to')
+            else:
+                _ACTS[message.kind](self, *message.descriptors, **message.body)
         if ended:
             self._orphaned()
 

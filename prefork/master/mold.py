@@ -13,6 +13,7 @@ import socket
 import time
 
 from prefork.errors import EX_CONFIG, EX_OK, EX_SOFTWARE
+from prefork.logs import logger
 from prefork.master import linux, oom, preload
 from prefork.master.channel import Channel
 from prefork.master.child import describe, run_worker, start_faulthandler, with_alarm, without_alarm
@@ -96,6 +97,10 @@ class _Mold:
             messages, ended = self._channel.receive()
             while messages:
                 message = messages.pop(0)
+                if message.incomplete:
+                    # Of a worker that isn't forked for it the end of its channel tells.
+                    logger.error('no descriptor is free in the mold: %r cannot be done', message.kind)
+                    continue
                 if message.kind == 'reopen':
                     self._site.replace_log(message.body['log'], message.descriptors[0])
                     os.close(message.descriptors[0])

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import os
 import re
+import resource
 import select
 import signal
 import ssl
@@ -251,6 +252,20 @@ def open_files(pid: int) -> set[str]:
         with contextlib.suppress(OSError):  # it was closed meanwhile
             found.add(os.readlink(link))
     return found
+
+
+@contextlib.contextmanager
+def without_descriptors(pid: int, but: int = 0) -> Iterator[None]:
+    """The process can open no file while the block lasts, ``but`` so many."""
+    folder = Path(f'/proc/{pid}/fd')
+    listed = list(folder.iterdir())
+    taken = {int(link.name) for link in listed if link.is_symlink()}  # not what the list itself was read with
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, ([n for n in range(soft) if n not in taken][but], hard))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ import pytest
 from prefork.errors import EX_CONFIG
 from prefork.master.report import Report, State
 from prefork.master.systemd import PATIENCE, Manager
-from tests.master.site import APP, Waiting, get, hang_up, molds, workers
+from tests.master.site import APP, Waiting, get, hang_up, molds, without_descriptors, workers
 from tests.serving import start
 
 if TYPE_CHECKING:
@@ -262,6 +262,14 @@ def test_what_there_is_no_room_for_is_told_later(manager: Manager, notified: Not
     notified.take()
     manager.tell(2.2, READY)
     assert notified.take() == ['RELOADING=1 | MONOTONIC_USEC=2000000', 'READY=1 | MAINPID=4711'], 'in their order'
+
+
+def test_what_no_socket_can_be_made_for_is_told_later(manager: Manager, notified: Notified) -> None:
+    with without_descriptors(os.getpid()):
+        manager.tell(1.0, READY)
+        assert manager.next_deadline() == pytest.approx(1.2)
+    manager.tell(1.2, READY)
+    assert notified.take() == ['READY=1 | MAINPID=4711 | STATUS=ready']
 
 
 def test_nobody_there_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
