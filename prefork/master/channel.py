@@ -11,6 +11,7 @@ import json
 import os
 import select
 import socket
+import struct
 import time
 from array import array
 from collections import deque
@@ -31,6 +32,8 @@ _INT = array('i').itemsize
 _LOST = -1
 """Stands for what is missing of one message's descriptors."""
 
+_PASS_CREDENTIALS: int | None = getattr(socket, 'SO_PASSCRED', None)
+_CREDENTIALS = struct.Struct('iII')  # struct ucred: pid, uid, gid
 _CLOSE_ON_EXEC: int = getattr(socket, 'MSG_CMSG_CLOEXEC', 0)
 
 
@@ -55,7 +58,7 @@ class Message:
 class Channel:
     """One end.  Whoever holds it is its only user in this process, and the only process with this end."""
 
-    __slots__ = ('_arrived', '_descriptors', '_outgoing', '_searched', 'socket')
+    __slots__ = ('_arrived', '_descriptors', '_outgoing', '_searched', 'sender', 'socket')
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -64,6 +67,8 @@ class Channel:
         self._searched = 0  # so much of it is known to hold no end of a line
         self._descriptors: list[int] = []
         self._outgoing: deque[tuple[bytes, list[int]]] = deque()
+        self.sender = 0
+        """The process that sent what was received last, by the word of the kernel; 0 where it says nothing."""
 
     def fileno(self) -> int:
         return self.socket.fileno()
@@ -141,11 +146,13 @@ class Channel:
         return self._complete(), ended
 
     def _read(self) -> bytes:
-        room = socket.CMSG_SPACE(_MOST_DESCRIPTORS * _INT)
+        room = socket.CMSG_SPACE(_MOST_DESCRIPTORS * _INT) + socket.CMSG_SPACE(_CREDENTIALS.size)
         data, ancillary, flags, _ = self.socket.recvmsg(_BLOCK, room, _CLOSE_ON_EXEC)
-        for level, kind, payload in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+        for _, kind, payload in ancillary:
+            if kind == socket.SCM_RIGHTS:
                 self._descriptors += _unpack(payload)
+            elif data:  # SCM_CREDENTIALS: an end has no sender
+                self.sender = _CREDENTIALS.unpack(payload)[0]
         if flags & socket.MSG_CTRUNC:
             if len(self._descriptors) >= _MOST_DESCRIPTORS:
                 raise ChannelError('more descriptors at once than anybody sends')
@@ -203,8 +210,10 @@ class Channel:
 
 
 def pair() -> tuple[Channel, Channel]:
-    """Both ends of a new channel."""
+    """Both ends of a new channel: the master's, which knows who sends (unix(7), SO_PASSCRED), and the child's."""
     ours, theirs = socket.socketpair()
+    if _PASS_CREDENTIALS is not None:
+        ours.setsockopt(socket.SOL_SOCKET, _PASS_CREDENTIALS, 1)
     return Channel(ours), Channel(theirs)
 
 

@@ -117,7 +117,9 @@ def event(supervisor: Supervisor, now: float, child: Child, message: Message) ->
         if isinstance(child.owner, int):
             return _of_mold(supervisor, now, child.owner, message.kind, message.body)
         if message.kind == 'spawned':
-            child.pid = int(message.body['pid'])
+            # The kernel's word before the worker's, which may be another user's: whom it says, root would kill.
+            child.pid = child.pid or child.channel.sender or int(message.body['pid'])
+            return supervisor.spawned(now, child.owner, child.pid)
         return _of_worker(supervisor, now, child.owner, message.kind, message.body)
     except (LookupError, TypeError, ValueError) as error:
         raise ChannelError(f'{message.kind}: {error!r}') from error
@@ -139,8 +141,6 @@ def _of_mold(supervisor: Supervisor, now: float, number: int, kind: str, body: d
 
 def _of_worker(supervisor: Supervisor, now: float, key: Key, kind: str, body: dict[str, Any]) -> list[Order]:
     match kind:
-        case 'spawned':
-            return supervisor.spawned(now, key, body['pid'])
         case 'ready':
             return supervisor.ready(now, key)
         case 'failed':

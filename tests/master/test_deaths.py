@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import socket
+import subprocess
 import time
 from typing import TYPE_CHECKING
 
@@ -94,26 +95,34 @@ def test_what_is_for_the_master_does_not_harm_a_worker(number: signal.Signals, s
         assert int(get(server)) == worker
 
 
+WRITES_INTO_THE_CHANNEL = """
+import os, socket
+
+def app(environ, start_response):
+    for name in os.listdir('/proc/self/fd'):
+        path = f'/proc/self/fd/{name}'
+        # One of them was the list's own, and is closed.
+        if os.path.exists(path) and os.readlink(path).startswith('socket:'):
+            with socket.socket(fileno=os.dup(int(name))) as sock:
+                if sock.family == socket.AF_UNIX:
+                    sock.send(%r)
+    start_response('200 OK', [])
+    return [b'done']
+"""
+
+
 def test_an_application_that_writes_into_the_channel_harms_only_its_worker(site: Site) -> None:
-    site.write(
-        'import os, socket\n\n'
-        'def app(environ, start_response):\n'
-        '    for name in os.listdir("/proc/self/fd"):\n'
-        '        path = f"/proc/self/fd/{name}"\n'  # one of them was the list's own, and is closed
-        '        if os.path.exists(path) and os.readlink(path).startswith("socket:"):\n'
-        '            with socket.socket(fileno=os.dup(int(name))) as sock:\n'
-        '                if sock.family == socket.AF_UNIX:\n'
-        '                    sock.send(b"hello\\n")\n'
-        '    start_response("200 OK", [])\n'
-        '    return [b"done"]\n'
-    )
-    with site.serve(workers=1) as server:
-        (worker,) = workers(server)
-        with contextlib.suppress(ConnectionError):
-            get(server)
-        server.stderr.wait_for(f'process {worker} is killed for what it sent: not a message')
-        server.stderr.wait_for(rf'\(pid {worker}\) was killed by SIGKILL.*; replaced')
-        server.stderr.wait_for('is ready')
+    """Nor can it have the master, who may be root, kill somebody in its place."""
+    with subprocess.Popen(['cat'], stdin=subprocess.PIPE) as stranger:
+        site.write(WRITES_INTO_THE_CHANNEL % (b'["spawned", 0, {"pid": %d}]\n["hello", 0, {}]\n' % stranger.pid))
+        with site.serve(workers=1) as server:
+            (worker,) = workers(server)
+            with contextlib.suppress(ConnectionError):
+                get(server)
+            server.stderr.wait_for(f'process {worker} is killed for what it sent: hello: ')
+            server.stderr.wait_for(rf'\(pid {worker}\) was killed by SIGKILL.*; replaced')
+            server.stderr.wait_for('is ready')
+        assert stranger.poll() is None
 
 
 def test_a_killed_mold_is_replaced_by_a_new_generation(site: Site) -> None:
