@@ -130,6 +130,12 @@ class Channel:
         poll.register(self.socket, select.POLLIN)
         poll.poll()
 
+    def hung_up(self) -> bool:
+        """Whether the other side has closed, though there may be something to receive before that."""
+        poll = select.poll()
+        poll.register(self.socket, 0)  # poll(2) tells of POLLHUP all the same
+        return bool(poll.poll(0))
+
     def receive(self) -> tuple[list[Message], bool]:
         """What is complete of what has come, and whether the other side has closed, after which no more will come.
 

@@ -66,6 +66,8 @@ class _Mold:
             with_alarm(deployment.settings.load_timeout)
             self._site.settle()
             linux.end_when_orphaned()  # one that hangs or is stopped would keep the address from a new master
+            if self._channel.hung_up():  # it was an orphan already, of whom the kernel tells nothing
+                return EX_OK
             for name in servers:
                 self._apps[name] = deployment.load_app(name)
         except BaseException as error:  # SystemExit too: an application that exits while it loads can't be served
@@ -148,6 +150,8 @@ class _Mold:
             # While it loads, it must not outlive the master either; that it outlives this process is meant.
             if linux.wait_for_end(me):
                 linux.end_when_orphaned()
+            if worker_channel.hung_up():  # the master died before that
+                return EX_OK
             return run_worker((server, generation, slot), worker_channel, row, self._site, self._apps, ready_url)
 
         try:

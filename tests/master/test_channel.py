@@ -159,6 +159,15 @@ def test_the_end_comes_after_the_last_message(ends: tuple[Channel, Channel]) -> 
     assert ended
 
 
+def test_it_is_known_to_have_an_end_before_that_is_read(ends: tuple[Channel, Channel]) -> None:
+    ours, theirs = ends
+    ours.send('failed', reason='boom')
+    assert not theirs.hung_up()
+    ours.close()
+    assert theirs.hung_up()
+    assert [message.kind for message in theirs.receive()[0]] == ['failed']
+
+
 def test_an_end_that_left_something_unread_is_an_end(ends: tuple[Channel, Channel]) -> None:
     ours, theirs = ends
     theirs.send('ping')

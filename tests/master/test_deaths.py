@@ -218,6 +218,31 @@ def test_when_the_master_dies_who_hangs_in_its_load_gives_the_address_up(flags: 
             assert get(successor, '/version') == 'one'
 
 
+DIES_JUST_BEFORE = """
+import os
+end_when_orphaned, calls = linux.end_when_orphaned, []
+def late():
+    calls.append(1)
+    if len(calls) == {call}:
+        parent = os.getppid()
+        os.kill(parent, 9)
+        linux.wait_for_end(parent)
+    return end_when_orphaned()
+linux.end_when_orphaned = late
+"""
+
+
+@pytest.mark.parametrize(('call', 'preload'), [(1, 'true'), (2, 'false')], ids=['the mold', 'a worker'])
+def test_when_the_master_dies_before_the_kernel_was_asked_to_tell_nobody_loads(
+    call: int, preload: str, site: Site
+) -> None:
+    site.write(APP + 'wait()\n')
+    arguments = site.arguments(1, ('--preload', preload))
+    with start(*arguments, cwd=site.folder, command=changed(DIES_JUST_BEFORE.format(call=call))) as server:
+        assert server.wait() == -signal.SIGKILL
+        wait_for_nobody(server)
+
+
 def test_when_the_master_dies_a_mold_that_hangs_is_ended_by_an_alarm(site: Site) -> None:
     """Where the kernel doesn't end it at once: it doesn't read its channel."""
     site.write(APP + 'wait()\n')
