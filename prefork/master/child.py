@@ -19,7 +19,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
-    from typing import Any
     from wsgiref.types import WSGIApplication
 
     from prefork.master.channel import Channel
@@ -36,7 +35,15 @@ REPORT_LIMIT = 1 << 16
 
 _SAY_TIMEOUT = 5.0
 
-_OURS = ('prefork.master.', 'prefork.deploy.', 'prefork.configuration', 'prefork.cli', 'importlib', '_frozen_importlib')
+_OURS = (
+    'prefork.master.',
+    'prefork.deploy.',
+    'prefork.configuration',
+    'prefork.objects',
+    'prefork.cli',
+    'importlib',
+    '_frozen_importlib',
+)
 
 
 def run_worker(
@@ -79,15 +86,10 @@ def _fill(row: Row, server: int, generation: int, slot: int) -> None:
 
 def prepare(spec: str) -> None:
     """Call the function that ``post_fork`` names."""
-    if not spec:
-        return
-    import importlib
+    if spec:
+        from prefork.objects import import_object
 
-    module, _, path = spec.partition(':')
-    function: Any = importlib.import_module(module)
-    for name in path.split('.'):
-        function = getattr(function, name)
-    function()
+        import_object(spec)()
 
 
 class _Worker:

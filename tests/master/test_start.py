@@ -162,7 +162,8 @@ FAILING = {
         'import os\nos._exit(0)\n',
         'exited with status 0 before it was ready',
     ),
-    'post_fork raises': (['--post-fork', 'app:nothing'], APP, "has no attribute 'nothing'"),
+    'post_fork raises': (['--post-fork', 'app:fail'], APP + 'def fail():\n    1 / 0\n', 'ZeroDivisionError'),
+    'post_fork is not there': (['--post-fork', 'app:nothing'], APP, "app:nothing: app has no 'nothing'\n"),
 }
 
 
