@@ -52,7 +52,8 @@ PURE = {
     'prefork.deploy.ini': {'re', 'prefork.errors'},
     'prefork.net.proxy': {'re', 'ipaddress', 'prefork.errors'},
     'prefork.net.preface': {'re', 'ipaddress', 'prefork.errors', 'prefork.net.proxy'},
-    **dict.fromkeys(sorted(_POLICY), _POLICY | {'enum', 'signal', 'prefork.errors'}),
+    'prefork.worker.backlog': {'enum'},
+    **dict.fromkeys(sorted(_POLICY), _POLICY | {'enum', 'signal', 'prefork.errors', 'prefork.worker.backlog'}),
 }
 
 # What costs every process that imports it a megabyte or more, or milliseconds.  It may stand in the function that

@@ -14,6 +14,7 @@ from prefork.logs import AccessLog, logger
 from prefork.master import linux, oom
 from prefork.master.signals import Signals
 from prefork.net.listener import wrap
+from prefork.worker.backlog import Backlog
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -173,11 +174,9 @@ class _Worker:
         self._loop.unwatch(self._channel)
         self._loop.close_listeners()
         logger.warning('the master is gone: finishing what there is')
-        self._drain('leave', self._part.settings.graceful_timeout)
+        self._drain(Backlog.LEAVE.value, self._part.settings.graceful_timeout)
 
     def _drain(self, backlog: str, timeout: float) -> None:
-        from prefork.worker.loop import Backlog
-
         self._loop.drain(timeout, Backlog(backlog))
         self._channel.send('leaving')
 

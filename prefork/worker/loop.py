@@ -7,7 +7,6 @@ Server's thread.  Threads and leadership are :mod:`prefork.worker.handoff`'s, a 
 
 from __future__ import annotations
 
-import enum
 import errno
 import selectors
 import time
@@ -20,6 +19,7 @@ from prefork.logs import Sparingly, logger
 from prefork.net.proxy import TRUSTED
 from prefork.net.transport import PlainTransport, TLSTransport
 from prefork.worker import lease
+from prefork.worker.backlog import Backlog
 from prefork.worker.bell import Bell
 from prefork.worker.connection import Connection
 from prefork.worker.gateway import Gateway
@@ -56,13 +56,6 @@ RETRY = 0.1
 
 _WILDCARDS = ('0.0.0.0', '::')
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-
-
-class Backlog(enum.Enum):
-    """What a drain does with the connections that the kernel has completed and nobody has accepted."""
-
-    LEAVE = 'leave'  # the listeners stay the other workers'
-    ACCEPT = 'accept'  # nobody else will: take them all, then close
 
 
 class Loop:
