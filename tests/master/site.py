@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import os
 import re
 import resource
@@ -168,29 +169,38 @@ class Waiting:
 
 
 class Load:
-    """Clients that ask without a pause, some on a new connection each time, and count every answer that isn't right."""
+    """Clients that ask without a pause, some on a new connection each time, and count every answer that isn't right.
+
+    Each asks for something else each time: ``asked`` are the paths that were answered.
+    """
 
     def __init__(self, server: Server, context: ssl.SSLContext | None = None) -> None:
         self._server = server
         self._context = context  # where TLS is to be spoken
         self._end = threading.Event()
         self.answers = 0
+        self.asked: list[str] = []
         self.failures: list[str] = []
         self._progress = threading.Condition()
-        self._threads = [threading.Thread(target=self._ask, args=(keep,)) for keep in (False, False, True, True)]
+        clients = {'a': False, 'b': False, 'c': True, 'd': True}
+        self._threads = [threading.Thread(target=self._ask, args=each) for each in clients.items()]
 
-    def _ask(self, keep: bool) -> None:
+    def _ask(self, name: str, keep: bool) -> None:
         host, port = '127.0.0.1', self._server.port
         connection = (
             http.client.HTTPSConnection(host, port, timeout=20, context=self._context)
             if self._context
             else http.client.HTTPConnection(host, port, timeout=20)
         )
-        while not self._end.is_set():
+        for number in itertools.count():
+            if self._end.is_set():
+                break
+            path = f'/version?{name}{number}'
             try:
-                connection.request('GET', '/version', headers={} if keep else {'Connection': 'close'})
+                connection.request('GET', path, headers={} if keep else {'Connection': 'close'})
                 response = connection.getresponse()
                 body = response.read()
+                self.asked.append(path)
                 if response.status != 200:
                     self.failures.append(f'{response.status} {body!r}')
             except (OSError, http.client.HTTPException) as error:
