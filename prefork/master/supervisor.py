@@ -494,7 +494,8 @@ class Supervisor:
         elif mold.phase is Phase.DOOMED and generation.preload is not mold.preload:
             self._fleet.start_mold(now, generation)
         elif generation is self._fleet.candidate:
-            self._generation_failed(now, generation, f'{mold} {how}')
+            loading = mold.phase is Phase.STARTING
+            self._generation_failed(now, generation, f'{mold} {how}' + (' while it loaded' if loading else ''))
         else:
             delay = self._mold_back_off.died(now, mold.lived(now))
             wait = f' in {delay:g} s' if delay else ''

@@ -150,7 +150,11 @@ def test_notices_about_the_configuration_are_logged(site: Site) -> None:
 FAILING = {
     'the application raises': ([], 'raise ValueError("no database")\n', 'ValueError: no database'),
     'it exits': ([], 'raise SystemExit(0)\n', 'SystemExit: 0'),
-    'it ends the process': ([], 'import os\nos._exit(0)\n', 'the mold of generation 1 .* exited with status 0'),
+    'it ends the process': (
+        [],
+        'import os\nos._exit(0)\n',
+        'the mold of generation 1 .* exited with status 0 while it loaded',
+    ),
     'it hangs': (['--load-timeout', '0.3'], APP + 'wait()\n', 'not loaded within load_timeout = 0.3 s'),
     'it raises in each worker': (
         ['--preload', 'false'],
