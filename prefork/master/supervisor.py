@@ -435,7 +435,10 @@ class Supervisor:
 
     def _late(self, now: float, process: Process) -> None:
         process.deadline = None
-        if process.phase is Phase.DOOMED:
+        if isinstance(process, Worker) and process.pid is None and process.signal == signal.SIGKILL:
+            # Nobody can kill it.  If there is such a process, it goes when it finds that its channel is closed.
+            self._worker_gone(now, process, 'has never said its pid')
+        elif process.phase is Phase.DOOMED:
             self._fleet.doom(now, process, signal.SIGKILL)
         elif isinstance(process, Mold):
             self._fleet.doom(now, process, signal.SIGABRT)  # faulthandler shows where it hangs
@@ -449,6 +452,7 @@ class Supervisor:
         plan = worker.generation.plan
         mold = worker.generation.mold
         if worker.phase is Phase.SPAWNING:
+            self._fleet.doom(now, worker, signal.SIGKILL)
             if mold is not None:
                 self._kill_mold(mold, 'does not answer')
         elif worker.phase is Phase.STARTING:

@@ -385,6 +385,22 @@ STORIES: dict[str, list[Step]] = {
         Step('exited', mold(1), KILLED, gives=(StartMold(2, Preload.AUTO),)),
         Step('unspawned', key(1, 0), 'ended', gives=(Release(key(1, 0)),)),
     ],
+    'mold: does not fork, and nobody says what became of the worker': [
+        Step('reload', plan(main=1), gives=(StartMold(1, Preload.AUTO),)),
+        *started(1)[:1],
+        Step('mold_loaded', 1, 0.5, gives=(Spawn(key(1, 0)),)),
+        Step('tick', after=LOAD, gives=(Kill(mold(1), signal.SIGKILL),), says='does not answer'),
+        Step('exited', mold(1), KILLED, gives=(CloseListeners(),)),
+        Step('tick', after=DOOM, gives=(Release(key(1, 0)), Exit(EX_CONFIG)), says='has never said its pid'),
+    ],
+    'quick stop: a worker whose pid nobody says is not waited for': [
+        Step('reload', plan(main=1), gives=(StartMold(1, Preload.AUTO),)),
+        *started(1)[:1],
+        Step('mold_loaded', 1, 0.5, gives=(Spawn(key(1, 0)),)),
+        Step('quit', gives=(CloseListeners(), Kill(mold(1), signal.SIGKILL))),
+        Step('exited', mold(1), KILLED),
+        Step('tick', after=DOOM, gives=(Release(key(1, 0)), Exit(EX_OK))),
+    ],
     'reload: one start for each drain begun, and nobody waits for an exit': [
         *TAKEN_OVER,
         Step('spawned', key(2, 1), pid(2, 1)),
