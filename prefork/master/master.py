@@ -233,8 +233,8 @@ class Master:
         supervisor, now = self._supervisor, self._clock()
         if number == signal.SIGCHLD:
             self._reap()
-        elif number == signal.SIGHUP and supervisor.running:
-            self._reload()
+        elif number == signal.SIGHUP:
+            self._obey(supervisor.hung_up(now))
         elif number == signal.SIGUSR2 and supervisor.running:
             self._obey(supervisor.upgrade(now))
         elif number == signal.SIGTERM:

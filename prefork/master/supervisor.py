@@ -71,6 +71,8 @@ class Supervisor:
         self._mold_back_off = BackOff()
         self._rereading = False
         """Whether it has been ordered that the configuration be read, and not come of it yet."""
+        self._reload_put_off = False
+        """Whether a reload was asked for that the next master makes anyway, if there will be one."""
         self._verifier: Process | None = None
         """Who sees whether the new binary could take over."""
         self._unclaimed: dict[int, str] = {}
@@ -93,6 +95,17 @@ class Supervisor:
         return self._mode in (_Mode.STOPPING, _Mode.QUITTING)
 
     # --- what the operator wants ----------------------------------------------------------------------------------
+
+    def hung_up(self, now: float) -> list[Order]:
+        """The configuration and the code are to be read again, SIGHUP says."""
+        if self.running:
+            self._reread()
+        elif self.handing_over:
+            self._reload_put_off = True
+            self._fleet.log(INFO, 'reloading with the upgrade that is under way')
+        else:
+            self._fleet.log(WARNING, 'not reloaded: it stops')
+        return self._settled(now)
 
     def reload(self, now: float, plan: Plan) -> list[Order]:
         """Start a generation that runs ``plan``: the first one, or one to take over from the current one."""
@@ -200,6 +213,9 @@ class Supervisor:
             self._mode = _Mode.RUNNING
         self._fleet.log(ERROR, f'not upgraded: {reason}')
         self._note_trouble(f'upgrade failed: {summary(reason)}')
+        if self._reload_put_off and self.running:
+            self._reload_put_off = False
+            self._reread()
         return self._settled(now)
 
     def bequeath(self) -> dict[str, Any]:
@@ -423,6 +439,10 @@ class Supervisor:
         answering = {worker.key[0] for worker in self._fleet.workers() if worker.answers(now)}
         return answering.issuperset(server for server, target in current.targets.items() if target)
 
+    def _reread(self) -> None:
+        self._rereading = True
+        self._fleet.orders.append(Reread())
+
     def _note_trouble(self, text: str) -> None:
         self._trouble, self._troubled = text, self._fleet.current
 
@@ -595,13 +615,11 @@ class Supervisor:
     def _revive(self, now: float) -> None:
         """A dead mold is replaced by a new generation that has to prove itself: the disk may have changed."""
         current = self._fleet.current
-        if current is None or not self._moldless() or now < self._mold_back_off.not_before:
+        if current is None or self._rereading or not self._moldless() or now < self._mold_back_off.not_before:
             return
         if current.adopted:
             # Its configuration is the master's that started it, and may have been of another kind.
-            if not self._rereading:
-                self._rereading = True
-                self._fleet.orders.append(Reread())
+            self._reread()
             return
         plan = current.plan
         self._fleet.begin(now, Plan(dict(current.targets), plan.load_timeout, plan.graceful_timeout, plan.preload))

@@ -401,6 +401,26 @@ STORIES: dict[str, list[Step]] = {
         Step('exited', mold(1), KILLED),
         Step('tick', after=DOOM, gives=(Release(key(1, 0)), Exit(EX_OK))),
     ],
+    'reload: is asked for by reading the configuration': [*FIRST, Step('hung_up', gives=(Reread(),))],
+    'reload: is made by the next master': [
+        *HANDING_OVER,
+        Step('hung_up', says='reloading with the upgrade'),
+        Step('exited', mold(1), KILLED, gives=(HandOver(),)),
+    ],
+    'reload: is made by this master where there is no next one': [
+        *HANDING_OVER,
+        Step('hung_up'),
+        Step('exited', mold(1), KILLED, gives=(HandOver(),)),
+        Step('not_upgraded', 'no such file', gives=(Reread(),)),
+        Step('reload', plan(), gives=(StartMold(2, Preload.AUTO),)),
+        Step('upgrade', gives=(Verify(),)),
+        Step('not_upgraded', 'no such file'),
+    ],
+    'reload: is too late in a stop': [
+        *FIRST,
+        Step('stop', gives=(CloseListeners(), Kill(mold(1), signal.SIGKILL))),
+        Step('hung_up', says='not reloaded: it stops'),
+    ],
     'reload: one start for each drain begun, and nobody waits for an exit': [
         *TAKEN_OVER,
         Step('spawned', key(2, 1), pid(2, 1)),

@@ -211,10 +211,8 @@ class World(RuleBasedStateMachine):
     @precondition(running)
     @rule(plan=PLANS)
     def reload(self, plan: Plan) -> None:
-        self.wanted &= frozenset(plan.workers)
         self.plan, self.unreadable = plan, False
-        if self.boss.running:  # else the master doesn't tell
-            self.tell('reload', plan)
+        self.tell('hung_up')
 
     @precondition(running)
     @rule(plan=PLANS, unreadable=st.booleans())
