@@ -71,6 +71,10 @@ class Signals:
         except BlockingIOError:
             return []
 
+    def put_back(self, numbers: list[int]) -> None:
+        """Have :meth:`read` say these once more: they came too early to be obeyed."""
+        os.write(self._writer, bytes(numbers))
+
     def close(self) -> None:
         """Give the signals back to whoever had them before."""
         for number, handler in self._previous.items():
