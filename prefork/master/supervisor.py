@@ -164,7 +164,7 @@ class Supervisor:
         for process in self._fleet.processes():
             if isinstance(process, Mold):
                 self._fleet.doom(now, process, signal.SIGKILL)
-            elif process.phase in (Phase.SPAWNING, Phase.STARTING):
+            elif isinstance(process, Worker) and process.starting:
                 self._fleet.doom(now, process, signal.SIGTERM)
         if self._verifier is not None:
             self._fleet.doom(now, self._verifier, signal.SIGKILL)
@@ -302,7 +302,7 @@ class Supervisor:
         worker = self._fleet.worker(key)
         if worker is None:
             return self._settled(now)
-        if worker.phase is Phase.STARTING:
+        if worker.starting:  # also one that was stopped: it may say so before the kernel says that it was continued
             worker.phase, worker.ready_at, worker.deadline = Phase.READY, now, now + self._ping_interval
             worker.accepts = True
             self._fleet.log(DEBUG, f'{worker} is ready')
@@ -372,22 +372,30 @@ class Supervisor:
     def stopped(self, now: float, pid: int) -> list[Order]:
         """A signal has stopped a child: SIGSTOP, or one of a terminal's.  Debuggers stop it without our knowledge.
 
-        A worker helps nobody then, and keeps its clients waiting: it is replaced.
+        A worker helps nobody then, and keeps its clients waiting: it is replaced, at once where it was ready.
         """
         process = self._fleet.process(pid)
         if isinstance(process, Mold):
             self._kill_mold(process, 'was stopped by a signal')
-        elif isinstance(process, Worker) and process.phase in (Phase.READY, Phase.DRAINING):
-            if process.phase is Phase.READY and not self._ending:
-                self._fleet.log(ERROR, f'{process} was stopped by a signal; replaced')
+        elif isinstance(process, Worker) and process.phase in (Phase.STARTING, Phase.READY, Phase.DRAINING):
+            if process.phase is not Phase.DRAINING and not self._ending:
+                what_now = '; replaced' if process.phase is Phase.READY else ' before it was ready'
+                self._fleet.log(ERROR, f'{process} was stopped by a signal{what_now}')
             process.phase, process.deadline = Phase.STOPPED, now + STOP_TIME
         return self._settled(now)
 
     def continued(self, now: float, pid: int) -> list[Order]:
-        """A signal has continued a child that was stopped.  Others have a worker's place by now: it may finish."""
+        """A signal has continued a child that was stopped.
+
+        Others have the place of a worker that was ready by now: it may finish.  One that wasn't goes on starting.
+        """
         process = self._fleet.process(pid)
         if isinstance(process, Worker) and process.phase is Phase.STOPPED:
-            if self.running:
+            if process.starting:
+                process.phase, process.deadline = Phase.STARTING, now + process.generation.plan.load_timeout
+                if not self.running or process.generation.stage is Stage.RETIRED:
+                    self._fleet.dismiss(now, process)
+            elif self.running:
                 self._fleet.drain(now, process, Backlog.LEAVE)
             else:
                 process.phase = Phase.READY  # to be drained with the others
@@ -482,6 +490,8 @@ class Supervisor:
             self._fleet.log(ERROR, f'{worker} is still stopped, and is aborted')
             self._fleet.doom(now, worker, signal.SIGABRT)
             self._fleet.orders.append(Kill(worker.pid, signal.SIGCONT))  # to die, and show its stacks before
+            if worker.ready_at is None:
+                self._start_failed(now, worker, f'{worker} was stopped by a signal before it was ready')
         elif worker.phase is Phase.DRAINING:
             self._fleet.log(WARNING, f'{worker} did not finish within {plan.graceful_timeout:g} s, and is killed')
             self._fleet.doom(now, worker, signal.SIGKILL)
