@@ -9,7 +9,7 @@ import signal
 import traceback
 
 from prefork import scoreboard
-from prefork.errors import EX_CONFIG, EX_OK, ConfigError
+from prefork.errors import EX_CONFIG, EX_OK, EX_SOFTWARE, ConfigError
 from prefork.logs import AccessLog, logger
 from prefork.master import linux, oom
 from prefork.master.signals import Signals
@@ -129,7 +129,8 @@ class _Worker:
             Probe(self._loop, ready_url, self._on_probed)
         else:
             self._say_ready()
-        self._loop.run()
+        if not self._loop.run():
+            self._status = EX_SOFTWARE
         atexit._run_exitfuncs()
         self._channel.finish(_SAY_TIMEOUT)
         return self._status

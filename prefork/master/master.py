@@ -158,11 +158,13 @@ class Master:
     def _open(self, site: Site) -> bool:
         """Open the first site, trying for a while where an address is taken; False where a signal says to end."""
         deadline: float | None = None
+        meanwhile: list[int] = []
         with selectors.DefaultSelector() as waiting:
             waiting.register(self._signals, selectors.EVENT_READ)
             while True:
                 try:
                     self._sites.open(site)
+                    self._signals.put_back(meanwhile)
                     return True
                 except BindError as error:
                     taken = isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE
@@ -172,8 +174,10 @@ class Master:
                         deadline = self._clock() + BIND_RETRY
                         logger.warning('%s; trying for %g s', error, BIND_RETRY)
                 # Nothing tells when an address becomes free.  Signals are what can be waited for meanwhile.
-                if waiting.select(_BIND_PAUSE) and _ENDS.intersection(self._signals.read()):
-                    return False
+                if waiting.select(_BIND_PAUSE):
+                    meanwhile += self._signals.read()
+                    if _ENDS.intersection(meanwhile):
+                        return False
 
     def _start(self, site: Site) -> None:
         for notice in site.deployment.notices:
@@ -233,8 +237,8 @@ class Master:
         supervisor, now = self._supervisor, self._clock()
         if number == signal.SIGCHLD:
             self._reap()
-        elif number == signal.SIGHUP and supervisor.running:
-            self._reload()
+        elif number == signal.SIGHUP:
+            self._obey(supervisor.hung_up(now))
         elif number == signal.SIGUSR2 and supervisor.running:
             self._obey(supervisor.upgrade(now))
         elif number == signal.SIGTERM:

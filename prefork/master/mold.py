@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 _SAY_TIMEOUT = 5.0
 
+_FORK_TIMEOUT = 5.0
+"""For the process between mold and worker, which does nothing but fork: hooks of the application may hang in that."""
+
 
 def run_mold(channel: Channel, site: Site, board: Scoreboard, kind: Preload) -> int:
     """Be the mold of ``site``: load, report, and fork until the master closes the channel; the exit status."""
@@ -122,20 +125,29 @@ class _Mold:
         ``others`` came with messages that are still to be obeyed.
         """
         worker_channel = Channel(socket.socket(fileno=message.descriptors[0]))
-        key = message.body['key']
         try:
             between = fork(lambda: self._fork_worker(message.body, worker_channel, others))
+            reason = self._wait_for(between)
         except OSError as error:
-            self._say('unspawned', key=key, reason=f'could not be forked: {error.strerror}')
-            return
-        finally:
-            worker_channel.close()
+            reason = f'could not be forked: {error.strerror}'
+        if reason:
+            self._say('unspawned', key=message.body['key'], reason=reason)
+        worker_channel.close()  # not before that: who finds it closed would know no reason
+
+    def _wait_for(self, between: int) -> str:
+        """Wait for the end of the process that forks a worker; why there is none, '' where there is."""
+        # Before the master ends this mold for not answering: then nobody could find the process in between any more.
+        patience = min(_FORK_TIMEOUT, self._site.deployment.settings.load_timeout / 2)
+        hangs = linux.wait_for_end(between, patience) is False
         try:
+            if hangs:
+                os.kill(between, signal.SIGKILL)
             _, status = os.waitpid(between, 0)
-        except ChildProcessError:  # the application waits for its children itself, or has SIGCHLD ignored
-            return
-        if status:
-            self._say('unspawned', key=key, reason='could not be forked')
+        except (ChildProcessError, ProcessLookupError):  # the application waits for its children, or ignores SIGCHLD
+            return ''
+        if hangs:
+            return f'could not be forked within {patience:g} s'
+        return 'could not be forked' if status else ''
 
     def _fork_worker(self, ordered: dict[str, Any], worker_channel: Channel, others: list[int]) -> int:
         """In the process between mold and worker."""
@@ -155,7 +167,8 @@ class _Mold:
             return run_worker((server, generation, slot), worker_channel, row, self._site, self._apps, ready_url)
 
         try:
-            fork(be_worker)
+            pid = fork(be_worker)
         except OSError:
             return EX_SOFTWARE
+        worker_channel.send('spawned', pid=pid)  # as the worker does, unless a hook hangs before it can
         return EX_OK

@@ -157,8 +157,11 @@ class Loop:
         self.pool.take().open(PlainTransport(sock), client, base, Phase.IDLE)
         self.look_at(self.now + self._shortest_timeout)
 
-    def run(self) -> None:
-        """Serve until stopped or drained.  A call that is stuck then is left behind with its thread."""
+    def run(self) -> bool:
+        """Serve until stopped or drained; False where a bug of ours has ended it, which is logged.
+
+        A call that is stuck then is left behind with its thread.
+        """
         allow_descriptors(self.settings.pool_size)
         self.watch(self._bell, self._bell.silence)
         shorten_switch_interval()
@@ -168,6 +171,7 @@ class Loop:
         finally:
             restore_switch_interval()
             self._close()
+        return not self.crew.failed
 
     def drain(self, timeout: float, backlog: Backlog) -> None:
         """Accept no more (or what ``backlog`` says), finish what there is within ``timeout`` seconds, then end."""

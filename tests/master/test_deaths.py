@@ -29,7 +29,7 @@ from tests.master.site import (
     watched,
     workers,
 )
-from tests.serving import start
+from tests.serving import serve, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +56,22 @@ def test_a_worker_that_exits_is_told_by_its_status(site: Site) -> None:
             client.sendall(b'GET / HTTP/1.1\r\nHost: x\r\n\r\n')
             assert client.recv(100) == b''
         server.stderr.wait_for(r'worker main/1/0 \(pid \d+\) exited with status 3; replaced')
+
+
+LOOP_FAILS = """
+from prefork.worker.loop import Loop
+whole = Loop._prepare
+Loop._prepare = lambda self: 1 // 0 if self.requests else whole(self)
+"""
+
+
+def test_a_worker_whose_loop_fails_says_so_by_its_status(site: Site) -> None:
+    with serve(*site.arguments(1, ()), cwd=site.folder, command=changed(LOOP_FAILS)) as server:
+        with socket.create_connection(('127.0.0.1', server.port), 10) as client:
+            client.sendall(b'GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
+            client.recv(100)
+        server.stderr.wait_for('CRITICAL the worker loop failed')
+        server.stderr.wait_for(r'worker main/1/0 \(pid \d+\) exited with status 70; replaced')
 
 
 def test_a_worker_that_crashes_shows_its_stacks_and_is_told_by_its_signal(site: Site) -> None:

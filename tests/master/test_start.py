@@ -204,6 +204,20 @@ def test_a_port_that_becomes_free_is_taken(site: Site) -> None:
             assert get(server)
 
 
+def test_a_reload_while_it_waits_for_a_port_comes_after_that(site: Site) -> None:
+    with (
+        socket.create_server(('127.0.0.1', 0)) as other,
+        site.start('--bind', f'127.0.0.1:{other.getsockname()[1]}') as server,
+    ):
+        server.stderr.wait_for('trying for 5 s')
+        hang_up(server)
+        other.close()
+        server.stderr.wait_for('listening on')
+        server.stderr.wait_for('reloading')
+        server.wait_until_ready()
+        assert get(server)
+
+
 def test_waiting_for_a_port_can_be_stopped(site: Site) -> None:
     with (
         socket.create_server(('127.0.0.1', 0)) as other,
