@@ -13,8 +13,9 @@ import signal
 import sys
 
 from prefork import __version__
-from prefork.configuration import FROM_FLAG, CallableSource, Effective, IniSource, effective, import_object
+from prefork.configuration import FROM_FLAG, CallableSource, Effective, IniSource, effective
 from prefork.errors import EX_CONFIG, EX_OK, EX_SOFTWARE, ConfigError, PreforkError, UsageError
+from prefork.objects import import_object
 from prefork.settings import ADDRESSES, OPTIONS, from_text, nearest
 
 TYPE_CHECKING = False

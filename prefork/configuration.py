@@ -12,12 +12,12 @@ import sys
 
 from prefork import deploy
 from prefork.errors import ConfigError
+from prefork.objects import import_object
 from prefork.settings import MASTER, OPTIONS, Settings, from_text, nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
     from wsgiref.types import WSGIApplication
 
     Triple = tuple[str, str, str]
@@ -161,54 +161,7 @@ def _configure_logging(path: str, variables: dict[str, str]) -> None:
         parser.read_string(text, path)
         logging.config.fileConfig(parser, disable_existing_loggers=False)
     except Exception as error:  # whatever a handler's constructor raises: it is named by the file
-        raise ConfigError(f'{path}: [loggers]: {_describe(error)}') from error
-
-
-# --- objects by name --------------------------------------------------------------------------------------------
-
-
-def import_object(spec: str) -> Any:
-    """The callable that ``module:name`` or ``module:name.attribute`` names.
-
-    Raises ConfigError, with the nearest name where something isn't there, and with its cause where the import failed.
-    """
-    import importlib
-
-    module_name, _, attributes = spec.partition(':')
-    try:
-        found: Any = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        missing = error.name or ''
-        if not f'{module_name}.'.startswith(f'{missing}.'):  # the module is there; what it imports isn't
-            raise ConfigError(f'{spec}: importing {module_name} failed: {_describe(error)}') from error
-        near = nearest(missing.rpartition('.')[2], _sibling_modules(missing))
-        raise ConfigError(f'{spec}: there is no module {missing!r}{near}') from None
-    except Exception as error:
-        raise ConfigError(f'{spec}: importing {module_name} failed: {_describe(error)}') from error
-    path = module_name
-    for attribute in attributes.split('.'):
-        try:
-            found = getattr(found, attribute)
-        except AttributeError:
-            near = nearest(attribute, [name for name in dir(found) if not name.startswith('_')])
-            raise ConfigError(f'{spec}: {path} has no {attribute!r}{near}') from None
-        path += f'.{attribute}'
-    if not callable(found):
-        raise ConfigError(f'{spec}: {path} is {type(found).__name__}, which is not callable')
-    return found
-
-
-def _sibling_modules(name: str) -> list[str]:
-    """The modules that there are where ``name`` was looked for: in its package, or in the current directory."""
-    import pkgutil
-
-    package, _, _ = name.rpartition('.')
-    path = list(sys.modules[package].__path__) if package in sys.modules else [os.getcwd()]
-    return [module.name for module in pkgutil.iter_modules(path)]
-
-
-def _describe(error: BaseException) -> str:
-    return f'{type(error).__name__}: {error}'
+        raise ConfigError(f'{path}: [loggers]: {type(error).__name__}: {error}') from error
 
 
 # --- options ----------------------------------------------------------------------------------------------------

@@ -31,9 +31,12 @@ def claim_standard_descriptors() -> None:
 
     Some inits start services with all three closed.  Python's own streams are None then: those for output are made.
     """
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= STDERR:
-        os.set_inheritable(descriptor, True)  # as standard descriptors are: programs that are run expect them
-    os.close(descriptor)
+    for descriptor in range(STDERR + 1):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # which is the lowest number that is free
+            os.set_inheritable(descriptor, True)  # as standard descriptors are: programs that are run expect them
     if sys.stdout is None:
         sys.stdout = open(STDOUT, 'w', errors='backslashreplace', closefd=False)  # noqa: SIM115
     if sys.stderr is None:

@@ -20,7 +20,8 @@ from prefork.errors import BindError, ConfigError
 from prefork.logs import logger
 from prefork.net import listener as listeners
 from prefork.settings import BY_NAME, Address, Settings
-from prefork.worker.loop import Backlog, Loop
+from prefork.worker.backlog import Backlog
+from prefork.worker.loop import Loop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ import pytest
 
 import prefork
 from prefork import cli
-from prefork.configuration import CallableSource, IniSource, effective, import_object
+from prefork.configuration import CallableSource, IniSource, effective
 from prefork.errors import ConfigError, UsageError
+from prefork.objects import import_object
 from tests import serving
 
 if TYPE_CHECKING:

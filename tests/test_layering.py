@@ -27,11 +27,12 @@ MAY_IMPORT = {
     'scoreboard': set(),
     'settings': {'errors'},
     'logs': {'settings', 'errors'},
+    'objects': {'settings', 'errors'},
     '__main__': {'cli'},
-    'cli': COMMON | {'configuration', 'master'},
-    'configuration': COMMON | {'deploy'},
+    'cli': COMMON | {'configuration', 'objects', 'master'},
+    'configuration': COMMON | {'objects', 'deploy'},
     'server': COMMON | {'worker', 'net'},
-    'master': COMMON | {'worker', 'net'},
+    'master': COMMON | {'objects', 'worker', 'net'},
     'worker': COMMON | {'net', 'http1'},
     'net': COMMON,
     'http1': COMMON,
@@ -51,7 +52,8 @@ PURE = {
     'prefork.deploy.ini': {'re', 'prefork.errors'},
     'prefork.net.proxy': {'re', 'ipaddress', 'prefork.errors'},
     'prefork.net.preface': {'re', 'ipaddress', 'prefork.errors', 'prefork.net.proxy'},
-    **dict.fromkeys(sorted(_POLICY), _POLICY | {'enum', 'signal', 'prefork.errors'}),
+    'prefork.worker.backlog': {'enum'},
+    **dict.fromkeys(sorted(_POLICY), _POLICY | {'enum', 'signal', 'prefork.errors', 'prefork.worker.backlog'}),
 }
 
 # What costs every process that imports it a megabyte or more, or milliseconds.  It may stand in the function that

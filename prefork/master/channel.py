@@ -11,6 +11,7 @@ import json
 import os
 import select
 import socket
+import struct
 import time
 from array import array
 from collections import deque
@@ -28,18 +29,27 @@ LIMIT = 1 << 20
 _BLOCK = 1 << 16
 _MOST_DESCRIPTORS = 16  # in one message; Linux allows 253 (SCM_MAX_FD)
 _INT = array('i').itemsize
+_LOST = -1
+"""Stands for what is missing of one message's descriptors."""
+
+_PASS_CREDENTIALS: int | None = getattr(socket, 'SO_PASSCRED', None)
+_CREDENTIALS = struct.Struct('iII')  # struct ucred: pid, uid, gid
 _CLOSE_ON_EXEC: int = getattr(socket, 'MSG_CMSG_CLOEXEC', 0)
 
 
 class Message:
-    """``kind`` says what it is, ``body`` has its fields, and who receives it owns its ``descriptors``."""
+    """``kind`` says what it is, ``body`` has its fields, and who receives it owns its ``descriptors``.
 
-    __slots__ = ('body', 'descriptors', 'kind')
+    ``incomplete`` is whether no descriptor was free here for those that came with it; then there are none.
+    """
 
-    def __init__(self, kind: str, body: dict[str, Any], descriptors: list[int]) -> None:
+    __slots__ = ('body', 'descriptors', 'incomplete', 'kind')
+
+    def __init__(self, kind: str, body: dict[str, Any], descriptors: list[int], *, incomplete: bool = False) -> None:
         self.kind = kind
         self.body = body
         self.descriptors = descriptors
+        self.incomplete = incomplete
 
     def __repr__(self) -> str:
         return f'Message({self.kind!r}, {self.body!r}, {self.descriptors!r})'
@@ -48,7 +58,7 @@ class Message:
 class Channel:
     """One end.  Whoever holds it is its only user in this process, and the only process with this end."""
 
-    __slots__ = ('_arrived', '_descriptors', '_outgoing', '_searched', 'socket')
+    __slots__ = ('_arrived', '_descriptors', '_outgoing', '_searched', 'sender', 'socket')
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -57,6 +67,8 @@ class Channel:
         self._searched = 0  # so much of it is known to hold no end of a line
         self._descriptors: list[int] = []
         self._outgoing: deque[tuple[bytes, list[int]]] = deque()
+        self.sender = 0
+        """The process that sent what was received last, by the word of the kernel; 0 where it says nothing."""
 
     def fileno(self) -> int:
         return self.socket.fileno()
@@ -118,6 +130,12 @@ class Channel:
         poll.register(self.socket, select.POLLIN)
         poll.poll()
 
+    def hung_up(self) -> bool:
+        """Whether the other side has closed, though there may be something to receive before that."""
+        poll = select.poll()
+        poll.register(self.socket, 0)  # poll(2) tells of POLLHUP all the same
+        return bool(poll.poll(0))
+
     def receive(self) -> tuple[list[Message], bool]:
         """What is complete of what has come, and whether the other side has closed, after which no more will come.
 
@@ -134,13 +152,17 @@ class Channel:
         return self._complete(), ended
 
     def _read(self) -> bytes:
-        room = socket.CMSG_SPACE(_MOST_DESCRIPTORS * _INT)
+        room = socket.CMSG_SPACE(_MOST_DESCRIPTORS * _INT) + socket.CMSG_SPACE(_CREDENTIALS.size)
         data, ancillary, flags, _ = self.socket.recvmsg(_BLOCK, room, _CLOSE_ON_EXEC)
-        for level, kind, payload in ancillary:
-            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+        for _, kind, payload in ancillary:
+            if kind == socket.SCM_RIGHTS:
                 self._descriptors += _unpack(payload)
+            elif data:  # SCM_CREDENTIALS: an end has no sender
+                self.sender = _CREDENTIALS.unpack(payload)[0]
         if flags & socket.MSG_CTRUNC:
-            raise ChannelError('more descriptors at once than anybody sends')
+            if len(self._descriptors) >= _MOST_DESCRIPTORS:
+                raise ChannelError('more descriptors at once than anybody sends')
+            self._descriptors.append(_LOST)
         self._arrived += data
         return data
 
@@ -163,10 +185,16 @@ class Channel:
             raise ChannelError(f'not a message: {line[:80]!r}') from None
         if not (isinstance(kind, str) and isinstance(count, int) and isinstance(body, dict)):
             raise ChannelError(f'not a message: {line[:80]!r}')
-        if not 0 <= count <= len(self._descriptors):
-            raise ChannelError(f'a message with {count} descriptors came with {len(self._descriptors)}')
-        descriptors, self._descriptors = self._descriptors[:count], self._descriptors[count:]
-        return Message(kind, body, descriptors)
+        descriptors = self._descriptors[: max(count, 0)]
+        incomplete = _LOST in descriptors
+        if incomplete:
+            del descriptors[descriptors.index(_LOST) + 1 :]  # they are the next message's
+        elif count != len(descriptors):
+            raise ChannelError(f'a message with {count} descriptors came with {len(descriptors)}')
+        del self._descriptors[: len(descriptors)]
+        if incomplete:
+            _close_all(descriptors)
+        return Message(kind, body, descriptors, incomplete=incomplete)
 
     # --- from one program to the next -----------------------------------------------------------------------------
 
@@ -188,8 +216,10 @@ class Channel:
 
 
 def pair() -> tuple[Channel, Channel]:
-    """Both ends of a new channel."""
+    """Both ends of a new channel: the master's, which knows who sends (unix(7), SO_PASSCRED), and the child's."""
     ours, theirs = socket.socketpair()
+    if _PASS_CREDENTIALS is not None:
+        ours.setsockopt(socket.SOL_SOCKET, _PASS_CREDENTIALS, 1)
     return Channel(ours), Channel(theirs)
 
 
@@ -221,5 +251,6 @@ def _unpack(payload: bytes) -> list[int]:
 
 def _close_all(descriptors: list[int]) -> None:
     for descriptor in descriptors:
-        os.close(descriptor)
+        if descriptor != _LOST:
+            os.close(descriptor)
     descriptors.clear()

@@ -9,17 +9,17 @@ import signal
 import traceback
 
 from prefork import scoreboard
-from prefork.errors import EX_CONFIG, EX_OK, ConfigError
+from prefork.errors import EX_CONFIG, EX_OK, EX_SOFTWARE, ConfigError
 from prefork.logs import AccessLog, logger
 from prefork.master import linux, oom
 from prefork.master.signals import Signals
 from prefork.net.listener import wrap
+from prefork.worker.backlog import Backlog
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
-    from typing import Any
     from wsgiref.types import WSGIApplication
 
     from prefork.master.channel import Channel
@@ -36,7 +36,15 @@ REPORT_LIMIT = 1 << 16
 
 _SAY_TIMEOUT = 5.0
 
-_OURS = ('prefork.master.', 'prefork.deploy.', 'prefork.configuration', 'prefork.cli', 'importlib', '_frozen_importlib')
+_OURS = (
+    'prefork.master.',
+    'prefork.deploy.',
+    'prefork.configuration',
+    'prefork.objects',
+    'prefork.cli',
+    'importlib',
+    '_frozen_importlib',
+)
 
 
 def run_worker(
@@ -80,15 +88,10 @@ def _fill(row: Row, server: int, generation: int, slot: int) -> None:
 
 def prepare(spec: str) -> None:
     """Call the function that ``post_fork`` names."""
-    if not spec:
-        return
-    import importlib
+    if spec:
+        from prefork.objects import import_object
 
-    module, _, path = spec.partition(':')
-    function: Any = importlib.import_module(module)
-    for name in path.split('.'):
-        function = getattr(function, name)
-    function()
+        import_object(spec)()
 
 
 class _Worker:
@@ -135,7 +138,8 @@ class _Worker:
             Probe(self._loop, ready_url, self._on_probed)
         else:
             self._say_ready()
-        self._loop.run()
+        if not self._loop.run():
+            self._status = EX_SOFTWARE
         atexit._run_exitfuncs()
         self._channel.finish(_SAY_TIMEOUT)
         return self._status
@@ -157,7 +161,10 @@ class _Worker:
     def _on_message(self) -> None:
         messages, ended = self._channel.receive()
         for message in messages:
-            _ACTS[message.kind](self, *message.descriptors, **message.body)
+            if message.incomplete:  # 'reopen' is all that comes with one
+                logger.error('no descriptor is free for a log that was reopened: its old file is written to')
+            else:
+                _ACTS[message.kind](self, *message.descriptors, **message.body)
         if ended:
             self._orphaned()
 
@@ -177,11 +184,9 @@ class _Worker:
         self._loop.unwatch(self._channel)
         self._loop.close_listeners()
         logger.warning('the master is gone: finishing what there is')
-        self._drain('leave', self._part.settings.graceful_timeout)
+        self._drain(Backlog.LEAVE.value, self._part.settings.graceful_timeout)
 
     def _drain(self, backlog: str, timeout: float) -> None:
-        from prefork.worker.loop import Backlog
-
         self._loop.drain(timeout, Backlog(backlog))
         self._channel.send('leaving')
 

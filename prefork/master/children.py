@@ -96,8 +96,9 @@ class Children:
         row: Row | None = None,
         seat: int = NOBODY,
     ) -> Child:
-        child = self._by_owner[owner] = Child(owner, channel, site, pid, row, seat)
+        child = Child(owner, channel, site, pid, row, seat)
         self.selector.register(channel, selectors.EVENT_READ, child)
+        self._by_owner[owner] = child
         return child
 
     def hang_up(self, child: Child) -> None:
@@ -143,8 +144,10 @@ def event(supervisor: Supervisor, now: float, child: Child, message: Message) ->
         if isinstance(child.owner, int):
             return _of_mold(supervisor, now, child.owner, message.kind, message.body)
         if message.kind == 'spawned':
-            child.pid = int(message.body['pid'])
-        elif message.kind == 'leaving':
+            # The kernel's word before the worker's, which may be another user's: whom it says, root would kill.
+            child.pid = child.pid or child.channel.sender or int(message.body['pid'])
+            return supervisor.spawned(now, child.owner, child.pid)
+        if message.kind == 'leaving':
             child.relieve()  # it has given up the duty itself, but may have been chosen in that moment
         return _of_worker(supervisor, now, child.owner, message.kind, message.body)
     except (LookupError, TypeError, ValueError) as error:
@@ -167,8 +170,6 @@ def _of_mold(supervisor: Supervisor, now: float, number: int, kind: str, body: d
 
 def _of_worker(supervisor: Supervisor, now: float, key: Key, kind: str, body: dict[str, Any]) -> list[Order]:
     match kind:
-        case 'spawned':
-            return supervisor.spawned(now, key, body['pid'])
         case 'ready':
             return supervisor.ready(now, key)
         case 'failed':

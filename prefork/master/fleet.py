@@ -103,7 +103,9 @@ class Fleet:
         """Send a signal that ends the process; it is killed if it hasn't gone soon after."""
         process.phase = Phase.DOOMED
         process.signal = signal_number
-        process.deadline = None if signal_number == signal.SIGKILL else now + DOOM_TIME
+        # Nothing is left to be done after SIGKILL, but where no pid is known to send it to.
+        killed = signal_number == signal.SIGKILL and process.pid is not None
+        process.deadline = None if killed else now + DOOM_TIME
         if process.pid is not None:
             self.orders.append(Kill(process.pid, signal_number))
 

@@ -41,7 +41,7 @@ class Phase(enum.Enum):
     READY = 'ready'
 
     STOPPED = 'stopped'
-    """Stopped by a signal when it was ready or draining.  It is ended, unless another signal continues it soon."""
+    """Stopped by a signal.  It is ended, unless another signal continues it soon."""
 
     DRAINING = 'draining'
     """Finishes what it has."""
@@ -130,6 +130,11 @@ class Worker(Process):
     def active(self) -> bool:
         """Whether it serves, or will."""
         return self.phase in (Phase.SPAWNING, Phase.STARTING, Phase.READY)
+
+    @property
+    def starting(self) -> bool:
+        """Whether it has still to become ready."""
+        return self.ready_at is None and self.phase is not Phase.DOOMED
 
     def bequeath(self) -> list[Any]:
         """What a master that follows this one has to know of it, in the terms of JSON; for :meth:`inherit`."""
@@ -225,9 +230,9 @@ class Generation:
         return any(worker.accepts for worker in self.workers.values())
 
     def failing(self, server: str) -> int:
-        """How many are on their way out without having been ready."""
+        """How many are on their way out, or will be, without having been ready."""
         workers = [worker for worker in self.workers.values() if worker.key[0] == server]
-        return sum(worker.phase is Phase.DOOMED and worker.ready_at is None for worker in workers)
+        return sum(worker.phase in (Phase.STOPPED, Phase.DOOMED) and worker.ready_at is None for worker in workers)
 
     def proven(self) -> bool:
         """Whether each server has a ready worker."""

@@ -43,21 +43,23 @@ def continue_when_orphaned() -> bool:
     return _prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
 
 
-def wait_for_end(pid: int) -> bool:
-    """Block until a process that is about to end has done so, and its children have another parent; whether it has."""
+def wait_for_end(pid: int, seconds: float | None = None) -> bool | None:
+    """Block until a process has ended, and its children have another parent, for so long at most.
+
+    Whether it has; None where that can't be waited for.
+    """
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
         return True
     except (AttributeError, OSError):  # before Linux 5.3, or without a descriptor
-        return False
+        return None
     try:
         ended = select.poll()
         ended.register(descriptor, select.POLLIN)
-        ended.poll()
+        return bool(ended.poll(None if seconds is None else seconds * 1000))
     finally:
         os.close(descriptor)
-    return True
 
 
 def _prctl(option: int, value: int) -> bool:

@@ -162,11 +162,13 @@ class Master:
     def _open(self, site: Site) -> bool:
         """Open the first site, trying for a while where an address is taken; False where a signal says to end."""
         deadline: float | None = None
+        meanwhile: list[int] = []
         with selectors.DefaultSelector() as waiting:
             waiting.register(self._signals, selectors.EVENT_READ)
             while True:
                 try:
                     self._sites.open(site)
+                    self._signals.put_back(meanwhile)
                     return True
                 except BindError as error:
                     taken = isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE
@@ -176,8 +178,10 @@ class Master:
                         deadline = self._clock() + BIND_RETRY
                         logger.warning('%s; trying for %g s', error, BIND_RETRY)
                 # Nothing tells when an address becomes free.  Signals are what can be waited for meanwhile.
-                if waiting.select(_BIND_PAUSE) and _ENDS.intersection(self._signals.read()):
-                    return False
+                if waiting.select(_BIND_PAUSE):
+                    meanwhile += self._signals.read()
+                    if _ENDS.intersection(meanwhile):
+                        return False
 
     def _start(self, site: Site) -> None:
         for notice in site.deployment.notices:
@@ -238,8 +242,8 @@ class Master:
         supervisor, now = self._supervisor, self._clock()
         if number == signal.SIGCHLD:
             self._reap()
-        elif number == signal.SIGHUP and supervisor.running:
-            self._reload()
+        elif number == signal.SIGHUP:
+            self._obey(supervisor.hung_up(now))
         elif number == signal.SIGUSR2 and supervisor.running:
             self._obey(supervisor.upgrade(now))
         elif number == signal.SIGTERM:
@@ -319,15 +323,11 @@ class Master:
     def _start_mold(self, order: orders.StartMold) -> None:
         number, now = order.generation, self._clock()
         site = self._sites.of(number)
-        ours, theirs = channels.pair()
         try:
-            pid = fork(lambda: self._be_mold(ours, theirs, site, order.preload))
+            ours, pid = _fork_with_channel(lambda ours, theirs: self._be_mold(ours, theirs, site, order.preload))
         except OSError as error:
-            ours.close()
             self._obey(self._supervisor.mold_failed(now, number, f'no mold can be forked: {error.strerror}'))
             return
-        finally:
-            theirs.close()
         self._children.adopt(number, ours, site, pid)
         self._obey(self._supervisor.mold_started(now, number, pid))
 
@@ -356,10 +356,21 @@ class Master:
             return
         roster = self._sites.roster(key)
         seat = NOBODY if roster is None else roster.take_seat()
+        try:
+            if self._subreaper:
+                self._have_forked(key, row, seat)
+            else:
+                self._fork_worker(key, row, seat)
+        except OSError as error:  # no process or no descriptor is free, as yet
+            self._children.give_row_back(row)
+            if roster is not None and seat != NOBODY:
+                roster.give_seat_back(seat)
+            reason = f'cannot be forked: {error.strerror}'
+            self._obey(self._supervisor.unspawned(self._clock(), key, reason))
+
+    def _have_forked(self, key: Key, row: Row, seat: int) -> None:
+        """By the mold.  Raises OSError, having told it nothing."""
         ours, theirs = channels.pair()
-        if not self._subreaper:
-            self._fork_worker(key, row, seat, ours, theirs)
-            return
         self._children.adopt(key, ours, self._sites.of(key[1]), row=row, seat=seat)
         mold = self._children.get(key[1])
         if mold is None:
@@ -369,21 +380,10 @@ class Master:
             body = {'key': key, 'row': row.number, 'seat': seat, 'ready_url': ready_url}
             mold.channel.send('spawn', [theirs.socket.detach()], **body)
 
-    def _fork_worker(self, key: Key, row: Row, seat: int, ours: Channel, theirs: Channel) -> None:
-        """Without a mold: where orphans of a mold would go to init rather than to us."""
+    def _fork_worker(self, key: Key, row: Row, seat: int) -> None:
+        """Without a mold: where orphans of a mold would go to init rather than to us.  Raises OSError."""
         site = self._sites.of(key[1])
-        try:
-            pid = fork(lambda: self._be_worker(key, row, seat, ours, theirs, site))
-        except OSError as error:
-            ours.close()
-            self._children.give_row_back(row)
-            if (roster := self._sites.roster(key)) is not None and seat:
-                roster.give_seat_back(seat)
-            reason = f'cannot be forked: {error.strerror}'
-            self._obey(self._supervisor.unspawned(self._clock(), key, reason))
-            return
-        finally:
-            theirs.close()
+        ours, pid = _fork_with_channel(lambda ours, theirs: self._be_worker(key, row, seat, ours, theirs, site))
         self._children.adopt(key, ours, site, pid, row, seat)
         self._obey(self._supervisor.spawned(self._clock(), key, pid))
 
@@ -511,6 +511,18 @@ def _activation(given: dict[str, str]) -> Activation | None:
     activation = Activation(given, os.getpid())
     activation.hold()
     return activation
+
+
+def _fork_with_channel(child: Callable[[Channel, Channel], int]) -> tuple[Channel, int]:
+    """Fork a process that runs ``child`` with both ends of a channel; our end, and its pid.  Raises OSError."""
+    ours, theirs = channels.pair()
+    try:
+        return ours, fork(lambda: child(ours, theirs))
+    except OSError:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
 
 
 def _lives(status: int) -> bool:

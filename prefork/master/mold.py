@@ -13,6 +13,7 @@ import socket
 import time
 
 from prefork.errors import EX_CONFIG, EX_OK, EX_SOFTWARE
+from prefork.logs import logger
 from prefork.master import linux, oom, preload
 from prefork.master.channel import Channel
 from prefork.master.child import describe, run_worker, start_faulthandler, with_alarm, without_alarm
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from prefork.scoreboard import Scoreboard
 
 _SAY_TIMEOUT = 5.0
+
+_FORK_TIMEOUT = 5.0
+"""For the process between mold and worker, which does nothing but fork: hooks of the application may hang in that."""
 
 
 def run_mold(channel: Channel, site: Site, board: Scoreboard, kind: Preload) -> int:
@@ -65,6 +69,8 @@ class _Mold:
             with_alarm(deployment.settings.load_timeout)
             self._site.settle()
             linux.end_when_orphaned()  # one that hangs or is stopped would keep the address from a new master
+            if self._channel.hung_up():  # it was an orphan already, of whom the kernel tells nothing
+                return EX_OK
             for name in servers:
                 self._apps[name] = deployment.load_app(name)
         except BaseException as error:  # SystemExit too: an application that exits while it loads can't be served
@@ -96,6 +102,10 @@ class _Mold:
             messages, ended = self._channel.receive()
             while messages:
                 message = messages.pop(0)
+                if message.incomplete:
+                    # Of a worker that isn't forked for it the end of its channel tells.
+                    logger.error('no descriptor is free in the mold: %r cannot be done', message.kind)
+                    continue
                 if message.kind == 'reopen':
                     self._site.replace_log(message.body['log'], message.descriptors[0])
                     os.close(message.descriptors[0])
@@ -115,20 +125,29 @@ class _Mold:
         ``others`` came with messages that are still to be obeyed.
         """
         worker_channel = Channel(socket.socket(fileno=message.descriptors[0]))
-        key = message.body['key']
         try:
             between = fork(lambda: self._fork_worker(message.body, worker_channel, others))
+            reason = self._wait_for(between)
         except OSError as error:
-            self._say('unspawned', key=key, reason=f'could not be forked: {error.strerror}')
-            return
-        finally:
-            worker_channel.close()
+            reason = f'could not be forked: {error.strerror}'
+        if reason:
+            self._say('unspawned', key=message.body['key'], reason=reason)
+        worker_channel.close()  # not before that: who finds it closed would know no reason
+
+    def _wait_for(self, between: int) -> str:
+        """Wait for the end of the process that forks a worker; why there is none, '' where there is."""
+        # Before the master ends this mold for not answering: then nobody could find the process in between any more.
+        patience = min(_FORK_TIMEOUT, self._site.deployment.settings.load_timeout / 2)
+        hangs = linux.wait_for_end(between, patience) is False
         try:
+            if hangs:
+                os.kill(between, signal.SIGKILL)
             _, status = os.waitpid(between, 0)
-        except ChildProcessError:  # the application waits for its children itself, or has SIGCHLD ignored
-            return
-        if status:
-            self._say('unspawned', key=key, reason='could not be forked')
+        except (ChildProcessError, ProcessLookupError):  # the application waits for its children, or ignores SIGCHLD
+            return ''
+        if hangs:
+            return f'could not be forked within {patience:g} s'
+        return 'could not be forked' if status else ''
 
     def _fork_worker(self, ordered: dict[str, Any], worker_channel: Channel, others: list[int]) -> int:
         """In the process between mold and worker."""
@@ -143,10 +162,13 @@ class _Mold:
             # While it loads, it must not outlive the master either; that it outlives this process is meant.
             if linux.wait_for_end(me):
                 linux.end_when_orphaned()
+            if worker_channel.hung_up():  # the master died before that
+                return EX_OK
             return run_worker((server, generation, slot), worker_channel, row, seat, self._site, self._apps, ready_url)
 
         try:
-            fork(be_worker)
+            pid = fork(be_worker)
         except OSError:
             return EX_SOFTWARE
+        worker_channel.send('spawned', pid=pid)  # as the worker does, unless a hook hangs before it can
         return EX_OK

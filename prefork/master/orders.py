@@ -7,20 +7,12 @@ from __future__ import annotations
 
 import enum
 
+from prefork.worker.backlog import Backlog as Backlog  # part of what is ordered
+
 Key = tuple[str, int, int]
 
 DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40
 """The levels of :mod:`logging`, which the pure side doesn't import."""
-
-
-class Backlog(enum.Enum):
-    """What a worker that drains does with the connections that the kernel holds for it."""
-
-    LEAVE = 'leave'
-    """They are for the other workers on the same sockets."""
-
-    ACCEPT = 'accept'
-    """Nobody else will come for them: accept until there are none, then close."""
 
 
 class Preload(enum.Enum):

@@ -28,6 +28,9 @@ MASTER_SIGNALS = (
     signal.SIGCHLD,
 )
 
+_HELD_WHILE_FORKING = signal.valid_signals() - {signal.SIGABRT}
+"""That one is faulthandler's alone, and shows where a fork hangs in a hook of the application."""
+
 _FOR_THE_MASTER_ALONE = (
     signal.SIGHUP,
     signal.SIGINT,
@@ -68,6 +71,10 @@ class Signals:
         except BlockingIOError:
             return []
 
+    def put_back(self, numbers: list[int]) -> None:
+        """Have :meth:`read` say these once more: they came too early to be obeyed."""
+        os.write(self._writer, bytes(numbers))
+
     def close(self) -> None:
         """Give the signals back to whoever had them before."""
         for number, handler in self._previous.items():
@@ -102,7 +109,7 @@ def fork(child: Callable[[], int]) -> int:
     a signal that comes in between would go through the parent's wake-up descriptor.  Raises OSError.
     """
     flush_streams()  # else both processes would write what is buffered
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_WHILE_FORKING)
     try:
         pid = os.fork()
         if not pid:

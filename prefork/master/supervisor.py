@@ -71,6 +71,8 @@ class Supervisor:
         self._mold_back_off = BackOff()
         self._rereading = False
         """Whether it has been ordered that the configuration be read, and not come of it yet."""
+        self._reload_put_off = False
+        """Whether a reload was asked for that the next master makes anyway, if there will be one."""
         self._verifier: Process | None = None
         """Who sees whether the new binary could take over."""
         self._unclaimed: dict[int, str] = {}
@@ -93,6 +95,17 @@ class Supervisor:
         return self._mode in (_Mode.STOPPING, _Mode.QUITTING)
 
     # --- what the operator wants ----------------------------------------------------------------------------------
+
+    def hung_up(self, now: float) -> list[Order]:
+        """The configuration and the code are to be read again, SIGHUP says."""
+        if self.running:
+            self._reread()
+        elif self.handing_over:
+            self._reload_put_off = True
+            self._fleet.log(INFO, 'reloading with the upgrade that is under way')
+        else:
+            self._fleet.log(WARNING, 'not reloaded: it stops')
+        return self._settled(now)
 
     def reload(self, now: float, plan: Plan) -> list[Order]:
         """Start a generation that runs ``plan``: the first one, or one to take over from the current one."""
@@ -151,7 +164,7 @@ class Supervisor:
         for process in self._fleet.processes():
             if isinstance(process, Mold):
                 self._fleet.doom(now, process, signal.SIGKILL)
-            elif process.phase in (Phase.SPAWNING, Phase.STARTING):
+            elif isinstance(process, Worker) and process.starting:
                 self._fleet.doom(now, process, signal.SIGTERM)
         if self._verifier is not None:
             self._fleet.doom(now, self._verifier, signal.SIGKILL)
@@ -200,6 +213,9 @@ class Supervisor:
             self._mode = _Mode.RUNNING
         self._fleet.log(ERROR, f'not upgraded: {reason}')
         self._note_trouble(f'upgrade failed: {summary(reason)}')
+        if self._reload_put_off and self.running:
+            self._reload_put_off = False
+            self._reread()
         return self._settled(now)
 
     def bequeath(self) -> dict[str, Any]:
@@ -286,7 +302,7 @@ class Supervisor:
         worker = self._fleet.worker(key)
         if worker is None:
             return self._settled(now)
-        if worker.phase is Phase.STARTING:
+        if worker.starting:  # also one that was stopped: it may say so before the kernel says that it was continued
             worker.phase, worker.ready_at, worker.deadline = Phase.READY, now, now + self._ping_interval
             worker.accepts = True
             self._fleet.log(DEBUG, f'{worker} is ready')
@@ -356,22 +372,30 @@ class Supervisor:
     def stopped(self, now: float, pid: int) -> list[Order]:
         """A signal has stopped a child: SIGSTOP, or one of a terminal's.  Debuggers stop it without our knowledge.
 
-        A worker helps nobody then, and keeps its clients waiting: it is replaced.
+        A worker helps nobody then, and keeps its clients waiting: it is replaced, at once where it was ready.
         """
         process = self._fleet.process(pid)
         if isinstance(process, Mold):
             self._kill_mold(process, 'was stopped by a signal')
-        elif isinstance(process, Worker) and process.phase in (Phase.READY, Phase.DRAINING):
-            if process.phase is Phase.READY and not self._ending:
-                self._fleet.log(ERROR, f'{process} was stopped by a signal; replaced')
+        elif isinstance(process, Worker) and process.phase in (Phase.STARTING, Phase.READY, Phase.DRAINING):
+            if process.phase is not Phase.DRAINING and not self._ending:
+                what_now = '; replaced' if process.phase is Phase.READY else ' before it was ready'
+                self._fleet.log(ERROR, f'{process} was stopped by a signal{what_now}')
             process.phase, process.deadline = Phase.STOPPED, now + STOP_TIME
         return self._settled(now)
 
     def continued(self, now: float, pid: int) -> list[Order]:
-        """A signal has continued a child that was stopped.  Others have a worker's place by now: it may finish."""
+        """A signal has continued a child that was stopped.
+
+        Others have the place of a worker that was ready by now: it may finish.  One that wasn't goes on starting.
+        """
         process = self._fleet.process(pid)
         if isinstance(process, Worker) and process.phase is Phase.STOPPED:
-            if self.running:
+            if process.starting:
+                process.phase, process.deadline = Phase.STARTING, now + process.generation.plan.load_timeout
+                if not self.running or process.generation.stage is Stage.RETIRED:
+                    self._fleet.dismiss(now, process)
+            elif self.running:
                 self._fleet.drain(now, process, Backlog.LEAVE)
             else:
                 process.phase = Phase.READY  # to be drained with the others
@@ -423,6 +447,10 @@ class Supervisor:
         answering = {worker.key[0] for worker in self._fleet.workers() if worker.answers(now)}
         return answering.issuperset(server for server, target in current.targets.items() if target)
 
+    def _reread(self) -> None:
+        self._rereading = True
+        self._fleet.orders.append(Reread())
+
     def _note_trouble(self, text: str) -> None:
         self._trouble, self._troubled = text, self._fleet.current
 
@@ -435,7 +463,10 @@ class Supervisor:
 
     def _late(self, now: float, process: Process) -> None:
         process.deadline = None
-        if process.phase is Phase.DOOMED:
+        if isinstance(process, Worker) and process.pid is None and process.signal == signal.SIGKILL:
+            # Nobody can kill it.  If there is such a process, it goes when it finds that its channel is closed.
+            self._worker_gone(now, process, 'has never said its pid')
+        elif process.phase is Phase.DOOMED:
             self._fleet.doom(now, process, signal.SIGKILL)
         elif isinstance(process, Mold):
             self._fleet.doom(now, process, signal.SIGABRT)  # faulthandler shows where it hangs
@@ -449,6 +480,7 @@ class Supervisor:
         plan = worker.generation.plan
         mold = worker.generation.mold
         if worker.phase is Phase.SPAWNING:
+            self._fleet.doom(now, worker, signal.SIGKILL)
             if mold is not None:
                 self._kill_mold(mold, 'does not answer')
         elif worker.phase is Phase.STARTING:
@@ -458,6 +490,8 @@ class Supervisor:
             self._fleet.log(ERROR, f'{worker} is still stopped, and is aborted')
             self._fleet.doom(now, worker, signal.SIGABRT)
             self._fleet.orders.append(Kill(worker.pid, signal.SIGCONT))  # to die, and show its stacks before
+            if worker.ready_at is None:
+                self._start_failed(now, worker, f'{worker} was stopped by a signal before it was ready')
         elif worker.phase is Phase.DRAINING:
             self._fleet.log(WARNING, f'{worker} did not finish within {plan.graceful_timeout:g} s, and is killed')
             self._fleet.doom(now, worker, signal.SIGKILL)
@@ -482,7 +516,7 @@ class Supervisor:
             delay = worker.generation.back_off(worker.key).died(now, worker.lived(now))
             self._fleet.log(ERROR, f'{worker} {how}{self._remedy(worker, delay)}')
         elif worker.active:
-            self._start_died(now, worker, f'{worker} {how} before it was ready')
+            self._start_died(now, worker, f'{worker} {how}' + (' before it was ready' if worker.pid else ''))
         else:
             self._fleet.log(DEBUG, f'{worker} {how}')
 
@@ -494,7 +528,8 @@ class Supervisor:
         elif mold.phase is Phase.DOOMED and generation.preload is not mold.preload:
             self._fleet.start_mold(now, generation)
         elif generation is self._fleet.candidate:
-            self._generation_failed(now, generation, f'{mold} {how}')
+            loading = mold.phase is Phase.STARTING
+            self._generation_failed(now, generation, f'{mold} {how}' + (' while it loaded' if loading else ''))
         else:
             delay = self._mold_back_off.died(now, mold.lived(now))
             wait = f' in {delay:g} s' if delay else ''
@@ -591,13 +626,11 @@ class Supervisor:
     def _revive(self, now: float) -> None:
         """A dead mold is replaced by a new generation that has to prove itself: the disk may have changed."""
         current = self._fleet.current
-        if current is None or not self._moldless() or now < self._mold_back_off.not_before:
+        if current is None or self._rereading or not self._moldless() or now < self._mold_back_off.not_before:
             return
         if current.adopted:
             # Its configuration is the master's that started it, and may have been of another kind.
-            if not self._rereading:
-                self._rereading = True
-                self._fleet.orders.append(Reread())
+            self._reread()
             return
         plan = current.plan
         self._fleet.begin(now, Plan(dict(current.targets), plan.load_timeout, plan.graceful_timeout, plan.preload))

@@ -6,6 +6,7 @@ yet, or couldn't take at the time, is told with the next.  Nothing here blocks, 
 
 from __future__ import annotations
 
+import errno
 import socket
 
 from prefork.logs import logger
@@ -23,6 +24,7 @@ PATIENCE = 90.0
 _MARGIN = 5.0  # from our own deadline to the one that the manager is asked for
 _RETRY = 0.2  # seconds until a manager that had no room for a message is tried again
 _LONGEST = 700  # characters of a line: systemd ignores messages of more than 4096 bytes
+_NO_ROOM = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _MICROSECONDS = 1_000_000
 
 
@@ -142,7 +144,7 @@ class Manager:
         return True
 
     def _send(self, lines: list[str]) -> bool:
-        """Whether that is done with: False where the manager has no room for it at the moment.
+        """Whether that is done with: False where the manager, or this process, has no room for it at the moment.
 
         The socket is made for each message, so that there is nothing for children to inherit.
         """
@@ -150,9 +152,9 @@ class Manager:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
                 sock.setblocking(False)
                 sock.sendto('\n'.join(lines).encode('utf-8', 'replace'), self._address)
-        except BlockingIOError:
-            return False
         except OSError as error:
+            if error.errno in _NO_ROOM:
+                return False
             if not self._silent:
                 logger.warning('the service manager cannot be told anything: %s', error.strerror or error)
             self._silent = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from routes.middleware import RoutesMiddleware
 from webob.exc import HTTPBadRequest, HTTPNotFound
@@ -68,12 +68,10 @@ class Router:
         return self._dispatch(environ, start_response)
 
     @staticmethod
-    @wsgify
-    def _dispatch(req: Request) -> Any:
-        match = req.environ['wsgiorg.routing_args'][1]
-        if not match:
-            return HTTPNotFound()
-        return match['controller']
+    def _dispatch(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        match = environ['wsgiorg.routing_args'][1]
+        controller: WSGIApplication = match['controller'] if match else HTTPNotFound()
+        return controller(environ, start_response)
 
 
 def _as_latin1(path: str) -> str:

@@ -60,7 +60,7 @@ class Crew:
 
     Attributes: ``leader`` the leading thread's identity; ``running`` what each calling thread works on, and ``threads``
     how many of them there may be; ``lost`` the threads whose calls were given up; ``done`` whether the threads shall
-    end; ``unparked`` how many have gone on after they were parked.
+    end; ``unparked`` how many have gone on after they were parked; ``failed`` whether a bug of ours has ended them.
     """
 
     __slots__ = (
@@ -79,6 +79,7 @@ class Crew:
         '_total',
         '_vacant',
         'done',
+        'failed',
         'leader',
         'lost',
         'running',
@@ -105,7 +106,7 @@ class Crew:
         self._admin = threading.Lock()  # guards the three counts
         self._total = self._standing = self._parked = 0
         self.unparked = 0
-        self.done = False
+        self.done = self.failed = False
         self._ended = threading.Event()
 
     def start(self) -> None:
@@ -239,7 +240,7 @@ class Crew:
         except BaseException:
             # Nothing of an application's gets here: this is a bug of ours, and without a leader the worker is deaf.
             logger.critical('the worker loop failed', exc_info=True)
-            self.done = True
+            self.done = self.failed = True
             self._ended.set()
 
     def _stand_by(self) -> bool:

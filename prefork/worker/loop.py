@@ -7,7 +7,6 @@ Server's thread.  Threads and leadership are :mod:`prefork.worker.handoff`'s, a 
 
 from __future__ import annotations
 
-import enum
 import errno
 import selectors
 import time
@@ -20,6 +19,7 @@ from prefork.logs import Sparingly, logger
 from prefork.net.proxy import TRUSTED
 from prefork.net.transport import PlainTransport, TLSTransport
 from prefork.worker import lease
+from prefork.worker.backlog import Backlog
 from prefork.worker.bell import Bell
 from prefork.worker.connection import Connection
 from prefork.worker.gateway import Gateway
@@ -57,13 +57,6 @@ RETRY = 0.1
 
 _WILDCARDS = ('0.0.0.0', '::')
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-
-
-class Backlog(enum.Enum):
-    """What a drain does with the connections that the kernel has completed and nobody has accepted."""
-
-    LEAVE = 'leave'  # the listeners stay the other workers'
-    ACCEPT = 'accept'  # nobody else will: take them all, then close
 
 
 class Loop:
@@ -179,8 +172,11 @@ class Loop:
         self.pool.take().open(PlainTransport(sock), client, base, Phase.IDLE)
         self.look_at(self.now + self._shortest_timeout)
 
-    def run(self) -> None:
-        """Serve until stopped or drained.  A call that is stuck then is left behind with its thread."""
+    def run(self) -> bool:
+        """Serve until stopped or drained; False where a bug of ours has ended it, which is logged.
+
+        A call that is stuck then is left behind with its thread.
+        """
         allow_descriptors(self.settings.pool_size)
         self.watch(self._bell, self._bell.silence)
         shorten_switch_interval()
@@ -190,6 +186,7 @@ class Loop:
         finally:
             restore_switch_interval()
             self._close()
+        return not self.crew.failed
 
     def drain(self, timeout: float, backlog: Backlog) -> None:
         """Accept no more (or what ``backlog`` says), finish what there is within ``timeout`` seconds, then end."""

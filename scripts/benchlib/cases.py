@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from benchlib import app
 
+APPLICATION = 'benchlib.app:application'
+
 
 class Need(enum.Enum):
     """What a server must be able to do to take part in a case; the value says it of one that can't."""
@@ -28,6 +30,8 @@ class Case:
     paths: tuple[str, ...] = ('/',)
     post: bytes = b''  # the body of the request that verifies the answer; load.lua sends the same
     threads: int = 0  # application threads; 0 is what suits a server best
+    application: str = APPLICATION  # what the peers run
+    ini: str = ''  # the file that prefork runs instead, of this directory
     needs: tuple[Need, ...] = ()
 
     @property
@@ -47,6 +51,15 @@ CASES = (
         paths=('/', '/sleep'),
         threads=16,
         needs=(Need.APPLICATION,),
+    ),
+    Case(
+        'chain',
+        'three filters and 21 routes: the toolkit, and plain WebOb and Routes under PasteDeploy',
+        b'show books 42 for anonymous\n',
+        paths=('/v2/books/42',),
+        needs=(Need.APPLICATION,),
+        application='benchlib.pasted:application',
+        ini='chain.ini',
     ),
     Case('log', 'hello with the access log on, to a file', needs=(Need.ACCESS_LOG,)),
     Case('tls', 'hello over TLS, connections kept alive', needs=(Need.TLS,)),

@@ -23,6 +23,7 @@ PACKAGES: Packages = (
     ('pyuwsgi',),
     ('cheroot',),
     ('eventlet',),
+    ('PasteDeploy',),  # loads what the servers run in the case `chain`
 )
 """What is installed beside the checkout, each with what is tried next if it can't be."""
 

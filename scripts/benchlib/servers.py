@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchlib.cases import Case, Need
 
-APPLICATION = 'benchlib.app:application'
+HERE = Path(__file__).parent
 OURS = 'prefork'
 BARE = 'bare loop'
 
@@ -48,7 +48,8 @@ class Server:
 
 def prefork(place: Place, case: Case) -> list[str]:
     logged = str(place.access_log) if Need.ACCESS_LOG in case.needs else 'off'
-    command = [*place.module('prefork'), APPLICATION, '--bind', place.bind, '--workers', '1', '--access-log', logged]
+    application = str(HERE / case.ini) if case.ini else case.application
+    command = [*place.module('prefork'), application, '--bind', place.bind, '--workers', '1', '--access-log', logged]
     if case.threads:
         command += ['--threads', str(case.threads)]
     if Need.TLS in case.needs:
@@ -67,7 +68,7 @@ def launched(name: str, threads: int = 1) -> Callable[[Place, Case], list[str]]:
     """The command of a server that launch.py starts."""
 
     def command(place: Place, case: Case) -> list[str]:
-        words = [*place.module('benchlib.launch'), name, '--port', str(place.port)]
+        words = [*place.module('benchlib.launch'), name, case.application, '--port', str(place.port)]
         words += ['--threads', str(case.threads or threads)]
         if Need.TLS in case.needs:
             words += ['--certificate', str(place.certificate), '--key', str(place.key)]
@@ -80,7 +81,7 @@ def launched(name: str, threads: int = 1) -> Callable[[Place, Case], list[str]]:
 
 def gunicorn(worker_class: str) -> Callable[[Place, Case], list[str]]:
     def command(place: Place, case: Case) -> list[str]:
-        words = [*place.module('gunicorn'), APPLICATION, '--bind', place.bind, '--workers', '1']
+        words = [*place.module('gunicorn'), case.application, '--bind', place.bind, '--workers', '1']
         words += ['--worker-class', worker_class, '--keep-alive', '60', '--no-control-socket']
         if worker_class == 'gthread':
             words += ['--threads', str(case.threads or 4)]
@@ -94,7 +95,7 @@ def gunicorn(worker_class: str) -> Callable[[Place, Case], list[str]]:
 
 
 def granian(place: Place, case: Case) -> list[str]:
-    words = [*place.module('granian'), APPLICATION, '--interface', 'wsgi', '--workers', '1', '--http', '1']
+    words = [*place.module('granian'), case.application, '--interface', 'wsgi', '--workers', '1', '--http', '1']
     words += ['--host', '127.0.0.1', '--port', str(place.port), '--blocking-threads', str(case.threads or 4)]
     if Need.TLS in case.needs:
         words += ['--ssl-certificate', str(place.certificate), '--ssl-keyfile', str(place.key)]
@@ -106,7 +107,8 @@ UWSGI_COMBINED = '%(addr) - %(user) [%(ltime)] "%(method) %(uri) %(proto)" %(sta
 
 
 def uwsgi(place: Place, case: Case) -> list[str]:
-    words = [str(place.programs / 'uwsgi'), '--module', APPLICATION, '--http11-socket', place.bind, '--die-on-term']
+    words = [str(place.programs / 'uwsgi'), '--module', case.application]
+    words += ['--http11-socket', place.bind, '--die-on-term']
     # A connection that is kept alive holds its thread, and those that find none starve: one for each is its best.
     words += ['--threads', str(case.threads or min(place.connections, 64)), '--listen', '128']
     if Need.ACCESS_LOG in case.needs:
@@ -117,7 +119,7 @@ def uwsgi(place: Place, case: Case) -> list[str]:
 
 def waitress(place: Place, case: Case) -> list[str]:
     words = [*place.module('waitress'), '--listen', place.bind, '--threads', str(case.threads or 4)]
-    return [*words, '--connection-limit', '1024', APPLICATION]
+    return [*words, '--connection-limit', '1024', case.application]
 
 
 SERVERS = (

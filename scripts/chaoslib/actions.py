@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 END_TIME = 10.0
 """Seconds for a process to end that was killed."""
 
+START_TIME = 0.5
+"""Seconds that the reload of this application takes, about."""
+
 STOPPED_SHORTLY = 0.5
 """Seconds: less than the master waits for somebody to continue it."""
 
@@ -78,6 +81,19 @@ class Actor:
         if mold is not None:
             _send(mold, signal.SIGKILL)
         return mold is not None
+
+    def _kill_newcomer(self, step: Step) -> bool:
+        """A mold or worker of the next generation, or a process between them, at any moment of its start."""
+        self._reload(step)
+        time.sleep(step.aim * START_TIME)
+        newcomer = self._service.newest()
+        if newcomer is None:
+            return False
+        since = time.monotonic()
+        _send(newcomer, signal.SIGKILL)
+        processes.wait_for_end(newcomer, END_TIME)
+        self._ledger.add(Harm(newcomer, step.action, since, time.monotonic()))  # it may just have begun to serve
+        return True
 
     def _kill_master(self, step: Step) -> bool:
         self._service.kill_master()
@@ -200,6 +216,10 @@ class Actor:
         self._service.signal(signal.SIGHUP)
         return True
 
+    def _upgrade(self, step: Step) -> bool:
+        self._service.signal(signal.SIGUSR2)
+        return True
+
     def _grow(self, step: Step) -> bool:
         self._service.signal(signal.SIGTTIN)
         return True
@@ -217,6 +237,7 @@ class Actor:
 _ACTS: dict[str, Callable[[Actor, Step], bool]] = {
     'kill a worker': Actor._kill_worker,
     'kill the mold': Actor._kill_mold,
+    'kill a newcomer': Actor._kill_newcomer,
     'kill the master': Actor._kill_master,
     'terminate a worker': Actor._terminate_worker,
     'stop a worker': Actor._stop_worker,
@@ -228,6 +249,7 @@ _ACTS: dict[str, Callable[[Actor, Step], bool]] = {
     'reload twice': Actor._reload_twice,
     **dict.fromkeys(BROKEN, Actor._reload_broken),
     'reload a bad option': Actor._reload_bad_option,
+    'upgrade': Actor._upgrade,
     'one worker more': Actor._grow,
     'one worker fewer': Actor._shrink,
     'reopen the logs': Actor._reopen,

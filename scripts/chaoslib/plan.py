@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 DECK = {
     'kill a worker': 4,
     'kill the mold': 1,
+    'kill a newcomer': 2,
     'kill the master': 1,
     'terminate a worker': 3,
     'stop a worker': 1,
@@ -26,6 +27,7 @@ DECK = {
     'reload a sudden exit': 1,
     'reload an endless import': 1,
     'reload a bad option': 1,
+    'upgrade': 1,
     'one worker more': 2,
     'one worker fewer': 2,
     'reopen the logs': 1,

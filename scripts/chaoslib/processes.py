@@ -16,6 +16,8 @@ class Process(NamedTuple):
     state: str
     parent: int
     session: int
+    started: int
+    """In clock ticks since the machine started."""
 
     def __str__(self) -> str:
         return f'{self.pid} ({self.name}, state {self.state}, parent {self.parent})'
@@ -39,8 +41,9 @@ def _parse(stat: str) -> Process:
     # proc_pid_stat(5): pid (name) state ppid pgrp session …, and the name may have parentheses and spaces in it.
     start, _, rest = stat.rpartition(')')
     pid, _, name = start.partition(' (')
-    state, parent, _, session, *_ = rest.split()
-    return Process(int(pid), name, state, int(parent), int(session))
+    fields = rest.split()
+    state, parent, _, session = fields[:4]
+    return Process(int(pid), name, state, int(parent), int(session), int(fields[19]))
 
 
 def wait_for_end(pid: int, timeout: float) -> None:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 LEAVE_TIME = GRACEFUL_TIMEOUT + 4.0
 """Seconds after its master's death in which a worker has finished and gone."""
 
+SUCCESSION_TIME = 10.0
+"""Seconds from a master's death in which another one serves: that of a start, on a machine that has more to do.  The
+address is free at once, or nearly so."""
+
 WATCH_INTERVAL = 1.0
 ZOMBIE_LOOKS = 4
 """Looks in a row at which the same zombie is one that nobody waits for."""
@@ -76,9 +80,19 @@ class Service:
         """The latest."""
         return next(reversed(self._alive(_MOLD)), None)
 
+    def newest(self) -> int | None:
+        """Of the processes that are not ready, and may never be: molds, workers, and who is between them."""
+        there = {each.pid: each for each in processes.of_sessions({self.master}) if each.state != processes.ZOMBIE}
+        for pid in (self.master, *map(int, [*_WORKER.findall(self._text()), *_MOLD.findall(self._text())])):
+            there.pop(pid, None)
+        return max(there, key=lambda pid: there[pid].started, default=None)
+
     def _alive(self, pattern: re.Pattern[str]) -> list[int]:
         there = {each.pid for each in processes.of_sessions({self.master}) if each.state != processes.ZOMBIE}
-        return [pid for pid in map(int, pattern.findall(self._server.stderr.text)) if pid in there]
+        return [pid for pid in map(int, pattern.findall(self._text())) if pid in there]
+
+    def _text(self) -> str:
+        return self._server.stderr.text
 
     # --- what is done to it ---------------------------------------------------------------------------------------
 
@@ -97,7 +111,10 @@ class Service:
         try:
             self._server.wait_until_ready(START_TIMEOUT)
         finally:
-            self._ledger.add(Gap(since, time.monotonic()))
+            gap = Gap(since, time.monotonic())
+            self._ledger.add(gap)
+        if gap.until - gap.since > SUCCESSION_TIME:
+            self._ledger.complain(f'for {gap.until - gap.since:.1f} s there was no master')
 
     def stop(self) -> str:
         """Stop it, and look for what is left; how it ended."""

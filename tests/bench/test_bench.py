@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import webob
 
-from benchlib import app, bareloop, cases, cli, environment, report, routes, servers, wrk
+from benchlib import app, bareloop, cases, chain, cli, environment, report, routes, servers, wrk
 from benchlib.cases import Need
 from benchlib.wrk import Cores, Sample
+from prefork.deploy import loadapp
 
 WRK_OUTPUT = """Running 2s test @ http://127.0.0.1:8080/
   1 threads and 32 connections
@@ -195,13 +197,72 @@ def call_application(path: str, post: bytes) -> tuple[list[object], bytes]:
     return started, b''.join(app.application(environ, start_response))
 
 
-@pytest.mark.parametrize('case', cases.CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize('case', [case for case in cases.CASES if not case.ini], ids=lambda case: case.name)
 def test_the_application_answers_each_path_as_the_case_says(case: cases.Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app, 'SLEEP', 0)
     for path in case.paths:
         started, body = call_application(path, case.post)
         assert body == case.answer
         assert started == ['200 OK', {'Content-Type': 'text/plain', 'Content-Length': str(len(body))}]
+
+
+def chain_on(classes: str) -> Any:
+    return loadapp(f'config:{servers.HERE / "chain.ini"}', global_conf={'classes': classes})
+
+
+CHAIN_REQUESTS = [
+    *[
+        pytest.param(
+            method, f'/v2/{resource}{path.format(id=42)}', {}, f'{action} {resource}', id=f'{action} {resource}'
+        )
+        for resource in chain.RESOURCES
+        for method, path, action in chain.ACTIONS
+    ],
+    pytest.param('GET', '/v2/books/42', {'X-User': 'me'}, 'show books 42 for me\n', id='another user'),
+    pytest.param('HEAD', '/v2/books/42', {}, '404 Not Found', id='no route for the method'),
+    pytest.param('GET', '/v2/books/42/43', {}, '404 Not Found', id='no route'),
+    pytest.param('POST', '/v2/books', {'Content-Length': '65537'}, '413 Request Entity Too Large', id='too large'),
+]
+
+
+@pytest.mark.parametrize(('method', 'path', 'headers', 'answer'), CHAIN_REQUESTS)
+def test_the_chain_answers_alike_on_the_toolkit_and_on_plain_webob(
+    method: str, path: str, headers: dict[str, str], answer: str
+) -> None:
+    def ask(application: Any) -> tuple[str, list[tuple[str, str]], bytes]:
+        response = webob.Request.blank(path, method=method, headers=headers).get_response(application)
+        return response.status, response.headerlist, response.body
+
+    ours = ask(chain_on('prefork.toolkit'))
+    assert ours == ask(chain_on('benchlib.plain'))
+    status, _, body = ours
+    assert answer in status + body.decode()
+
+
+def test_the_chain_is_as_long_as_it_says_and_made_of_either_kind() -> None:
+    for classes in ('prefork.toolkit', 'benchlib.plain'):
+        link = chain_on(classes)
+        for name in ('Limit', 'Context', 'Version'):
+            assert (type(link).__name__, type(link).__mro__[2].__module__.startswith(classes)) == (name, True)
+            link = link.application
+        assert len(link.map.matchlist) == 21
+
+
+def test_the_chain_is_verified_by_its_answer() -> None:
+    case = cases.BY_NAME['chain']
+    for path in case.paths:
+        assert webob.Request.blank(path).get_response(chain_on('benchlib.plain')).body == case.answer
+
+
+@pytest.mark.parametrize('server', [server for server in servers.SERVERS if not server.lacks], ids=lambda it: it.name)
+def test_each_server_runs_what_the_case_says(server: servers.Server) -> None:
+    place = servers.Place(Path('/venv/bin'), 4321, 32, Path('/f/cert.pem'), Path('/f/key.pem'), Path('/f/access.log'))
+    hello, chained = (server.command(place, cases.BY_NAME[name]) for name in ('hello', 'chain'))
+    assert cases.APPLICATION in hello
+    assert cases.APPLICATION not in chained
+    assert (
+        str(servers.HERE / 'chain.ini') if server.name == servers.OURS else 'benchlib.pasted:application'
+    ) in chained
 
 
 def test_the_bare_loop_answers_with_the_right_length() -> None:

@@ -20,7 +20,7 @@ from chaoslib.clients import Client
 from chaoslib.ledger import Gap, Harm, Ledger, Loss, excuse
 from chaoslib.plan import DECK, steps
 from chaoslib.service import Service
-from chaoslib.site import Site
+from chaoslib.site import BROKEN, Site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -189,6 +189,26 @@ def test_a_zombie_that_nobody_reaps_is_found(served: Service, ledger: Ledger) ->
         served._look(time.monotonic())
     served.signal(signal.SIGCONT)
     assert re.search(rf'a zombie: {victim} ', ' '.join(ledger.problems))
+
+
+def test_a_succession_that_takes_too_long_is_found(
+    served: Service, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served.kill_master()
+    assert ledger.problems == []
+    monkeypatch.setattr(service, 'SUCCESSION_TIME', 0.0)
+    served.kill_master()
+    assert re.fullmatch(r'for \d+\.\d s there was no master', ledger.problems[0])
+
+
+def test_who_starts_is_told_from_who_serves(served: Service) -> None:
+    assert served.newest() is None
+    served._site.break_application(BROKEN['reload an endless import'])
+    served.signal(signal.SIGHUP)
+    while (newest := served.newest()) is None:  # not forked yet
+        os.sched_yield()
+    os.kill(newest, signal.SIGKILL)
+    served._server.stderr.wait_for(rf'generation 2 is given up; .* \(pid {newest}\) was killed by SIGKILL', 10)
 
 
 @pytest.mark.parametrize('text', service.FORBIDDEN)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import os
 import re
+import resource
 import select
 import signal
 import ssl
@@ -167,29 +169,38 @@ class Waiting:
 
 
 class Load:
-    """Clients that ask without a pause, some on a new connection each time, and count every answer that isn't right."""
+    """Clients that ask without a pause, some on a new connection each time, and count every answer that isn't right.
+
+    Each asks for something else each time: ``asked`` are the paths that were answered.
+    """
 
     def __init__(self, server: Server, context: ssl.SSLContext | None = None) -> None:
         self._server = server
         self._context = context  # where TLS is to be spoken
         self._end = threading.Event()
         self.answers = 0
+        self.asked: list[str] = []
         self.failures: list[str] = []
         self._progress = threading.Condition()
-        self._threads = [threading.Thread(target=self._ask, args=(keep,)) for keep in (False, False, True, True)]
+        clients = {'a': False, 'b': False, 'c': True, 'd': True}
+        self._threads = [threading.Thread(target=self._ask, args=each) for each in clients.items()]
 
-    def _ask(self, keep: bool) -> None:
+    def _ask(self, name: str, keep: bool) -> None:
         host, port = '127.0.0.1', self._server.port
         connection = (
             http.client.HTTPSConnection(host, port, timeout=20, context=self._context)
             if self._context
             else http.client.HTTPConnection(host, port, timeout=20)
         )
-        while not self._end.is_set():
+        for number in itertools.count():
+            if self._end.is_set():
+                break
+            path = f'/version?{name}{number}'
             try:
-                connection.request('GET', '/version', headers={} if keep else {'Connection': 'close'})
+                connection.request('GET', path, headers={} if keep else {'Connection': 'close'})
                 response = connection.getresponse()
                 body = response.read()
+                self.asked.append(path)
                 if response.status != 200:
                     self.failures.append(f'{response.status} {body!r}')
             except (OSError, http.client.HTTPException) as error:
@@ -251,6 +262,20 @@ def open_files(pid: int) -> set[str]:
         with contextlib.suppress(OSError):  # it was closed meanwhile
             found.add(os.readlink(link))
     return found
+
+
+@contextlib.contextmanager
+def without_descriptors(pid: int, but: int = 0) -> Iterator[None]:
+    """The process can open no file while the block lasts, ``but`` so many."""
+    folder = Path(f'/proc/{pid}/fd')
+    listed = list(folder.iterdir())
+    taken = {int(link.name) for link in listed if link.is_symlink()}  # not what the list itself was read with
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, ([n for n in range(soft) if n not in taken][but], hard))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @contextlib.contextmanager

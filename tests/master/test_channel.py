@@ -13,6 +13,7 @@ import pytest
 from prefork.errors import ChannelError
 from prefork.master import channel as channels
 from prefork.master.channel import Channel, Message
+from tests.master.site import without_descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -158,6 +159,15 @@ def test_the_end_comes_after_the_last_message(ends: tuple[Channel, Channel]) -> 
     assert ended
 
 
+def test_it_is_known_to_have_an_end_before_that_is_read(ends: tuple[Channel, Channel]) -> None:
+    ours, theirs = ends
+    ours.send('failed', reason='boom')
+    assert not theirs.hung_up()
+    ours.close()
+    assert theirs.hung_up()
+    assert [message.kind for message in theirs.receive()[0]] == ['failed']
+
+
 def test_an_end_that_left_something_unread_is_an_end(ends: tuple[Channel, Channel]) -> None:
     ours, theirs = ends
     theirs.send('ping')
@@ -231,3 +241,19 @@ def test_too_many_descriptors_are_refused() -> None:
         channel.receive()
     sender.close()
     channel.close()
+
+
+def test_descriptors_that_there_is_no_room_for_are_missing_from_their_message_alone() -> None:
+    ours, theirs = channels.pair()
+    ours.send('one', [file_with(b'a'), file_with(b'b')])
+    ours.send('two', [file_with(b'c')])
+    with without_descriptors(os.getpid(), but=1):
+        messages, _ = theirs.receive()
+    assert [(each.kind, each.incomplete, each.descriptors) for each in messages] == [
+        ('one', True, []),
+        ('two', True, []),
+    ]
+    ours.send('three', [file_with(b'd')])
+    assert contents(theirs.receive()[0]) == [('three', {}, [b'd'])]
+    ours.close()
+    theirs.close()

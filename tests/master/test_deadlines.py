@@ -12,7 +12,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.master.site import APP, Load, Waiting, changed, get, is_alive, molds, until_it_has_ended, workers
+from tests.master.site import (
+    APP,
+    Load,
+    Waiting,
+    changed,
+    children,
+    get,
+    hang_up,
+    is_alive,
+    molds,
+    until_it_has_ended,
+    workers,
+)
 from tests.serving import serve
 
 if TYPE_CHECKING:
@@ -127,6 +139,23 @@ def test_a_stopped_worker_is_replaced_and_its_stacks_are_shown(site: Site) -> No
         until_it_has_ended(victim)
         assert sibling in workers(server)
         assert len(workers(server)) == 2
+
+
+def test_a_worker_that_is_stopped_before_it_is_ready_fails_without_load_timeout(site: Site) -> None:
+    site.write(APP + '\ndef prepare():\n    pass\n')
+    with site.serve('--post-fork', 'app:prepare') as server:
+        serving = children(server.pid)
+        site.write(APP + '\nprepare = wait\n')
+        hang_up(server)
+        server.stderr.wait_for('the mold of generation 2 .* is ready')
+        site.wait_for_arrival()
+        (victim,) = children(server.pid) - serving - set(molds(server))
+        os.kill(victim, signal.SIGSTOP)
+        server.stderr.wait_for(rf'worker main/2/0 \(pid {victim}\) was stopped by a signal before it was ready')
+        server.stderr.wait_for('generation 2 is given up; generation 1 serves on: worker main/2/0 .* was stopped')
+        server.stderr.wait_for(r'app\.py", line \d+ in wait')
+        until_it_has_ended(victim)
+        assert int(get(server)) in serving
 
 
 def test_a_stopped_worker_costs_its_own_clients_at_most(site: Site) -> None:

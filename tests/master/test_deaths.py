@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import socket
+import subprocess
 import time
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ from tests.master.site import (
     watched,
     workers,
 )
-from tests.serving import start
+from tests.serving import serve, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +56,22 @@ def test_a_worker_that_exits_is_told_by_its_status(site: Site) -> None:
             client.sendall(b'GET / HTTP/1.1\r\nHost: x\r\n\r\n')
             assert client.recv(100) == b''
         server.stderr.wait_for(r'worker main/1/0 \(pid \d+\) exited with status 3; replaced')
+
+
+LOOP_FAILS = """
+from prefork.worker.loop import Loop
+whole = Loop._prepare
+Loop._prepare = lambda self: 1 // 0 if self.requests else whole(self)
+"""
+
+
+def test_a_worker_whose_loop_fails_says_so_by_its_status(site: Site) -> None:
+    with serve(*site.arguments(1, ()), cwd=site.folder, command=changed(LOOP_FAILS)) as server:
+        with socket.create_connection(('127.0.0.1', server.port), 10) as client:
+            client.sendall(b'GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
+            client.recv(100)
+        server.stderr.wait_for('CRITICAL the worker loop failed')
+        server.stderr.wait_for(r'worker main/1/0 \(pid \d+\) exited with status 70; replaced')
 
 
 def test_a_worker_that_crashes_shows_its_stacks_and_is_told_by_its_signal(site: Site) -> None:
@@ -94,26 +111,34 @@ def test_what_is_for_the_master_does_not_harm_a_worker(number: signal.Signals, s
         assert int(get(server)) == worker
 
 
+WRITES_INTO_THE_CHANNEL = """
+import os, socket
+
+def app(environ, start_response):
+    for name in os.listdir('/proc/self/fd'):
+        path = f'/proc/self/fd/{name}'
+        # One of them was the list's own, and is closed.
+        if os.path.exists(path) and os.readlink(path).startswith('socket:'):
+            with socket.socket(fileno=os.dup(int(name))) as sock:
+                if sock.family == socket.AF_UNIX:
+                    sock.send(%r)
+    start_response('200 OK', [])
+    return [b'done']
+"""
+
+
 def test_an_application_that_writes_into_the_channel_harms_only_its_worker(site: Site) -> None:
-    site.write(
-        'import os, socket\n\n'
-        'def app(environ, start_response):\n'
-        '    for name in os.listdir("/proc/self/fd"):\n'
-        '        path = f"/proc/self/fd/{name}"\n'  # one of them was the list's own, and is closed
-        '        if os.path.exists(path) and os.readlink(path).startswith("socket:"):\n'
-        '            with socket.socket(fileno=os.dup(int(name))) as sock:\n'
-        '                if sock.family == socket.AF_UNIX:\n'
-        '                    sock.send(b"hello\\n")\n'
-        '    start_response("200 OK", [])\n'
-        '    return [b"done"]\n'
-    )
-    with site.serve(workers=1) as server:
-        (worker,) = workers(server)
-        with contextlib.suppress(ConnectionError):
-            get(server)
-        server.stderr.wait_for(f'process {worker} is killed for what it sent: not a message')
-        server.stderr.wait_for(rf'\(pid {worker}\) was killed by SIGKILL.*; replaced')
-        server.stderr.wait_for('is ready')
+    """Nor can it have the master, who may be root, kill somebody in its place."""
+    with subprocess.Popen(['cat'], stdin=subprocess.PIPE) as stranger:
+        site.write(WRITES_INTO_THE_CHANNEL % (b'["spawned", 0, {"pid": %d}]\n["hello", 0, {}]\n' % stranger.pid))
+        with site.serve(workers=1) as server:
+            (worker,) = workers(server)
+            with contextlib.suppress(ConnectionError):
+                get(server)
+            server.stderr.wait_for(f'process {worker} is killed for what it sent: hello: ')
+            server.stderr.wait_for(rf'\(pid {worker}\) was killed by SIGKILL.*; replaced')
+            server.stderr.wait_for('is ready')
+        assert stranger.poll() is None
 
 
 def test_a_killed_mold_is_replaced_by_a_new_generation(site: Site) -> None:
@@ -207,6 +232,31 @@ def test_when_the_master_dies_who_hangs_in_its_load_gives_the_address_up(flags: 
         site.write(APP)
         with site.serve('--bind', f'127.0.0.1:{server.port}') as successor:
             assert get(successor, '/version') == 'one'
+
+
+DIES_JUST_BEFORE = """
+import os
+end_when_orphaned, calls = linux.end_when_orphaned, []
+def late():
+    calls.append(1)
+    if len(calls) == {call}:
+        parent = os.getppid()
+        os.kill(parent, 9)
+        linux.wait_for_end(parent)
+    return end_when_orphaned()
+linux.end_when_orphaned = late
+"""
+
+
+@pytest.mark.parametrize(('call', 'preload'), [(1, 'true'), (2, 'false')], ids=['the mold', 'a worker'])
+def test_when_the_master_dies_before_the_kernel_was_asked_to_tell_nobody_loads(
+    call: int, preload: str, site: Site
+) -> None:
+    site.write(APP + 'wait()\n')
+    arguments = site.arguments(1, ('--preload', preload))
+    with start(*arguments, cwd=site.folder, command=changed(DIES_JUST_BEFORE.format(call=call))) as server:
+        assert server.wait() == -signal.SIGKILL
+        wait_for_nobody(server)
 
 
 def test_when_the_master_dies_a_mold_that_hangs_is_ended_by_an_alarm(site: Site) -> None:

@@ -52,3 +52,20 @@ def test_last_words_are_heard_before_the_death(log: pytest.LogCaptureFixture) ->
     master._reap()
     assert master._status == 78
     assert 'the application cannot be loaded: no database' in log.messages
+
+
+def test_which_process_a_worker_is_the_kernel_says() -> None:
+    """It may be another user's, and what it says of itself is whom root would kill."""
+    master = Master(deployment)
+    ours, theirs = channels.pair()
+
+    def lie() -> int:
+        theirs.send('spawned', pid=1)
+        return 0
+
+    pid = fork(lie)
+    theirs.close()
+    os.waitpid(pid, 0)
+    child = master._children.adopt(('main', 1, 0), ours, Site(deployment()))
+    master._receive(child)
+    assert child.pid == pid

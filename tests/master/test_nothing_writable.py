@@ -28,6 +28,7 @@ done
 """
 
 NO_PROC = READ_ONLY + 'umount -l /proc\n'
+NO_DEV = NO_PROC + 'mount -t tmpfs -o ro tmpfs /dev\n'
 
 PROBING = (
     APP
@@ -87,7 +88,7 @@ def post(server: Server, size: int) -> int:
 
 
 USERS = {'root': ((), 0), 'an ordinary user': (as_user(65534, 65534), 65534)}
-WORLDS = {'all read-only': READ_ONLY, 'and no /proc': NO_PROC}
+WORLDS = {'all read-only': READ_ONLY, 'and no /proc': NO_PROC, 'and nothing in /dev': NO_DEV}
 
 
 @pytest.mark.parametrize('world', WORLDS.values(), ids=WORLDS)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from prefork.errors import EX_CONFIG
+from tests.master.site import APP as PLAIN
 from tests.master.site import Load, changed, get, hang_up, is_alive, reload, workers
 from tests.serving import serve
 
@@ -21,18 +22,9 @@ if TYPE_CHECKING:
     from tests.master.site import Site
 
 # Each answer to /ready leaves a line with the pid and the version of who gave it.
-APP = """
-import os
-
-VERSION = 'one'
-
-
-def wait():
-    with open('arrivals', 'w') as arrivals:
-        arrivals.write('.')
-    with open('gate', 'rb') as gate:
-        return gate.read()
-
+APP = (
+    PLAIN.replace('def app(', 'def other(')
+    + """
 
 def ready(environ, start_response):
     start_response('204 No Content', [])
@@ -40,13 +32,13 @@ def ready(environ, start_response):
 
 
 def app(environ, start_response):
-    if environ['PATH_INFO'] == '/ready':
-        with open('asked', 'a') as asked:
-            asked.write(f"{os.getpid()} {VERSION} {environ['wsgi.url_scheme']} {environ['HTTP_HOST']}\\n")
-        return ready(environ, start_response)
-    start_response('200 OK', [('Content-Type', 'text/plain')])
-    return [wait() if environ['PATH_INFO'] == '/wait' else VERSION.encode()]
+    if environ['PATH_INFO'] != '/ready':
+        return other(environ, start_response)
+    with open('asked', 'a') as asked:
+        asked.write(f"{os.getpid()} {VERSION} {environ['wsgi.url_scheme']} {environ['HTTP_HOST']}\\n")
+    return ready(environ, start_response)
 """
+)
 
 
 def answering(body: str) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.certificates import Certificates
-from tests.master.site import APP, Load, Waiting, get, hang_up, molds, open_files, reload, workers
+from tests.master.site import APP, Load, Waiting, children, get, hang_up, is_alive, molds, open_files, reload, workers
 from tests.serving import LISTENING, serve
 
 if TYPE_CHECKING:
@@ -78,6 +78,31 @@ def test_code_that_hangs_changes_nothing(site: Site) -> None:
         assert load.failures == []
         assert re.search(r'app.py", line \d+ in wait', server.stderr.text), 'where it hung'
         assert get(server, '/version') == 'one'
+
+
+HANGING_HOOKS = {
+    'before it, in the mold': ('before=hang', 'the mold of generation 2 .* was killed by SIGKILL'),
+    'in the process between mold and worker': ('after_in_child=hang', 'could not be forked within 0.5 s'),
+    'in the worker': ('after_in_child=lambda: os.getppid() in MOLDS or hang()', 'was not ready within load_timeout'),
+}
+
+
+@pytest.mark.parametrize(('hook', 'reason'), HANGING_HOOKS.values(), ids=HANGING_HOOKS)
+def test_a_fork_that_hangs_in_a_hook_of_the_application_changes_nothing(hook: str, reason: str, site: Site) -> None:
+    with site.serve('--load-timeout', '1') as server:
+        before = workers(server)
+        hang = 'import time\nMOLDS = [os.getpid()]\ndef hang():\n    time.sleep(1000)\n'
+        site.write(f'{APP}{hang}os.register_at_fork({hook})\n')
+        hang_up(server)
+        server.stderr.wait_for(f'generation 2 is given up; generation 1 serves on: .*{reason}')
+        assert workers(server) == before
+        site.change(version='two')
+        reload(server)
+        assert get(server, '/version') == 'two'
+        left = children(server.pid)
+        server.terminate()
+        assert server.wait() == 0
+        assert [pid for pid in left if is_alive(pid)] == []
 
 
 def test_workers_that_cannot_start_change_nothing(site: Site) -> None:
@@ -222,7 +247,7 @@ def test_new_options_apply(configured: Configured, tmp_path: Path) -> None:
         for pid in (server.pid, molds(server)[-1], workers(server)[-1]):
             assert str(tmp_path / 'access.log') not in open_files(pid), 'nobody writes there any more'
     assert load.failures == []
-    assert 'GET /version HTTP/1.1' in (tmp_path / 'access.log').read_text()
+    assert 'GET /version?' in (tmp_path / 'access.log').read_text()
 
 
 def test_a_new_number_of_threads_applies(configured: Configured, tmp_path: Path) -> None:

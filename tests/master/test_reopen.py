@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import os
 import re
 import signal
-import threading
 from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.master.site import APP, Waiting, changed, get, hang_up, molds, open_files, reload, workers
+from tests.master.site import APP, Load, Waiting, changed, get, hang_up, molds, open_files, reload, workers
 from tests.serving import serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.master.site import APP, Site
+    from tests.master.site import Site
     from tests.serving import Server
 
 # The error log is a file, and the tests hear the same lines.
@@ -75,46 +73,6 @@ def wait_until_left(path: Path, pids: list[int]) -> None:
                 os.sched_yield()
 
 
-class Counted:
-    """Clients that ask for a different path each time."""
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._end = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(name,)) for name in 'abc']
-        self._progress = threading.Condition()
-        self.asked: list[str] = []
-
-    def _ask(self, name: str) -> None:
-        number = 0
-        connection = http.client.HTTPConnection('127.0.0.1', self._server.port, timeout=20)
-        while not self._end.is_set():
-            number += 1
-            path = f'/{name}{number}'
-            connection.request('GET', path, headers={} if name == 'a' else {'Connection': 'close'})
-            connection.getresponse().read()
-            with self._progress:
-                self.asked.append(path)
-                self._progress.notify_all()
-        connection.close()
-
-    def wait_for_more(self, count: int) -> None:
-        with self._progress:
-            goal = len(self.asked) + count
-            assert self._progress.wait_for(lambda: len(self.asked) >= goal, 20)
-
-    def __enter__(self) -> Counted:
-        for thread in self._threads:
-            thread.start()
-        self.wait_for_more(20)
-        return self
-
-    def __exit__(self, *problem: object) -> None:
-        self._end.set()
-        for thread in self._threads:
-            thread.join(20)
-
-
 def wait_until_logged(log: Path, path: str) -> None:
     """A line is written a moment after its response."""
     while path not in paths(log.read_text()):
@@ -129,7 +87,7 @@ def paths(text: str) -> list[str]:
 def test_each_line_is_in_one_file(disturb: Callable[[Server], object], site: Site) -> None:
     log = site.folder / 'access.log'
     with site.serve('--access-log', str(log)) as server:
-        with Counted(server) as load:
+        with Load(server) as load:
             moved = []
             for number in range(5):
                 disturb(server)
@@ -139,6 +97,7 @@ def test_each_line_is_in_one_file(disturb: Callable[[Server], object], site: Sit
                 load.wait_for_more(10)
         server.terminate()
         assert server.wait() == 0
+    assert load.failures == []
     files = [file.read_text() for file in (*moved, log)]
     assert all(files)
     assert all(text.endswith('\n') for text in files)

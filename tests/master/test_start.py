@@ -150,7 +150,11 @@ def test_notices_about_the_configuration_are_logged(site: Site) -> None:
 FAILING = {
     'the application raises': ([], 'raise ValueError("no database")\n', 'ValueError: no database'),
     'it exits': ([], 'raise SystemExit(0)\n', 'SystemExit: 0'),
-    'it ends the process': ([], 'import os\nos._exit(0)\n', 'the mold of generation 1 .* exited with status 0'),
+    'it ends the process': (
+        [],
+        'import os\nos._exit(0)\n',
+        'the mold of generation 1 .* exited with status 0 while it loaded',
+    ),
     'it hangs': (['--load-timeout', '0.3'], APP + 'wait()\n', 'not loaded within load_timeout = 0.3 s'),
     'it raises in each worker': (
         ['--preload', 'false'],
@@ -162,7 +166,8 @@ FAILING = {
         'import os\nos._exit(0)\n',
         'exited with status 0 before it was ready',
     ),
-    'post_fork raises': (['--post-fork', 'app:nothing'], APP, "has no attribute 'nothing'"),
+    'post_fork raises': (['--post-fork', 'app:fail'], APP + 'def fail():\n    1 / 0\n', 'ZeroDivisionError'),
+    'post_fork is not there': (['--post-fork', 'app:nothing'], APP, "app:nothing: app has no 'nothing'\n"),
 }
 
 
@@ -197,6 +202,20 @@ def test_a_port_that_becomes_free_is_taken(site: Site) -> None:
             server.wait_until_ready()
             assert server.port == port
             assert get(server)
+
+
+def test_a_reload_while_it_waits_for_a_port_comes_after_that(site: Site) -> None:
+    with (
+        socket.create_server(('127.0.0.1', 0)) as other,
+        site.start('--bind', f'127.0.0.1:{other.getsockname()[1]}') as server,
+    ):
+        server.stderr.wait_for('trying for 5 s')
+        hang_up(server)
+        other.close()
+        server.stderr.wait_for('listening on')
+        server.stderr.wait_for('reloading')
+        server.wait_until_ready()
+        assert get(server)
 
 
 def test_waiting_for_a_port_can_be_stopped(site: Site) -> None:

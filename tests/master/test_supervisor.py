@@ -116,6 +116,12 @@ TAKEN_OVER = [
     Step('ready', key(2, 0), gives=(Commit(2), Kill(mold(1), signal.SIGKILL), drain(1, 0), Spawn(key(2, 1)))),
 ]
 
+RESTARTING = [
+    *FIRST,
+    Step('exited', pid(1, 0), KILLED, gives=(Release(key(1, 0)), Spawn(key(1, 0)))),
+    Step('spawned', key(1, 0), 900),
+]
+
 VERIFIER = 999
 UPGRADING = [*FIRST, Step('upgrade', gives=(Verify(),), says='verified'), Step('verifying', VERIFIER)]
 HANDING_OVER = [*UPGRADING, Step('verified', 0, '', gives=(Kill(mold(1), signal.SIGKILL),))]
@@ -315,7 +321,7 @@ STORIES: dict[str, list[Step]] = {
     'death: nothing can be spawned': [
         *FIRST,
         Step('exited', pid(1, 0), KILLED, gives=(Release(key(1, 0)), Spawn(key(1, 0)))),
-        Step('unspawned', key(1, 0), 'no memory', gives=(Release(key(1, 0)),), says='worker main/1/0 no memory before'),
+        Step('unspawned', key(1, 0), 'no memory', gives=(Release(key(1, 0)),), says='no memory\ntried again in 0.5 s'),
         Step('tick', after=0.5, gives=(Spawn(key(1, 0)),)),
     ],
     'death: a stranger': [
@@ -384,6 +390,42 @@ STORIES: dict[str, list[Step]] = {
         Step('tick', after=LOAD - PING, gives=(Ping(key(1, 1)), Kill(mold(1), signal.SIGKILL)), says='does not answer'),
         Step('exited', mold(1), KILLED, gives=(StartMold(2, Preload.AUTO),)),
         Step('unspawned', key(1, 0), 'ended', gives=(Release(key(1, 0)),)),
+    ],
+    'mold: does not fork, and nobody says what became of the worker': [
+        Step('reload', plan(main=1), gives=(StartMold(1, Preload.AUTO),)),
+        *started(1)[:1],
+        Step('mold_loaded', 1, 0.5, gives=(Spawn(key(1, 0)),)),
+        Step('tick', after=LOAD, gives=(Kill(mold(1), signal.SIGKILL),), says='does not answer'),
+        Step('exited', mold(1), KILLED, gives=(CloseListeners(),)),
+        Step('tick', after=DOOM, gives=(Release(key(1, 0)), Exit(EX_CONFIG)), says='has never said its pid'),
+    ],
+    'quick stop: a worker whose pid nobody says is not waited for': [
+        Step('reload', plan(main=1), gives=(StartMold(1, Preload.AUTO),)),
+        *started(1)[:1],
+        Step('mold_loaded', 1, 0.5, gives=(Spawn(key(1, 0)),)),
+        Step('quit', gives=(CloseListeners(), Kill(mold(1), signal.SIGKILL))),
+        Step('exited', mold(1), KILLED),
+        Step('tick', after=DOOM, gives=(Release(key(1, 0)), Exit(EX_OK))),
+    ],
+    'reload: is asked for by reading the configuration': [*FIRST, Step('hung_up', gives=(Reread(),))],
+    'reload: is made by the next master': [
+        *HANDING_OVER,
+        Step('hung_up', says='reloading with the upgrade'),
+        Step('exited', mold(1), KILLED, gives=(HandOver(),)),
+    ],
+    'reload: is made by this master where there is no next one': [
+        *HANDING_OVER,
+        Step('hung_up'),
+        Step('exited', mold(1), KILLED, gives=(HandOver(),)),
+        Step('not_upgraded', 'no such file', gives=(Reread(),)),
+        Step('reload', plan(), gives=(StartMold(2, Preload.AUTO),)),
+        Step('upgrade', gives=(Verify(),)),
+        Step('not_upgraded', 'no such file'),
+    ],
+    'reload: is too late in a stop': [
+        *FIRST,
+        Step('stop', gives=(CloseListeners(), Kill(mold(1), signal.SIGKILL))),
+        Step('hung_up', says='not reloaded: it stops'),
     ],
     'reload: one start for each drain begun, and nobody waits for an exit': [
         *TAKEN_OVER,
@@ -783,12 +825,63 @@ STORIES: dict[str, list[Step]] = {
         Step('stopped', pid(1, 0), says='^$'),
         Step('tick', after=fleet.STOP_TIME, gives=(Kill(pid(1, 0), signal.SIGABRT), Kill(pid(1, 0), signal.SIGCONT))),
     ],
-    'stopped: while it starts, it has load_timeout': [
-        *FIRST,
-        Step('exited', pid(1, 0), KILLED, gives=(Release(key(1, 0)), Spawn(key(1, 0)))),
-        Step('spawned', key(1, 0), 900),
+    'stopped: while it starts, it is ended and another is tried after a while': [
+        *RESTARTING,
+        Step('stopped', 900, says='was stopped by a signal before it was ready'),
+        Step(
+            'tick',
+            after=fleet.STOP_TIME,
+            gives=(Kill(900, signal.SIGABRT), Kill(900, signal.SIGCONT)),
+            says='tried again in 0.5 s',
+        ),
+        Step('exited', 900, signal.SIGABRT, gives=(Release(key(1, 0)),)),
+        Step('tick', after=0.5, gives=(Spawn(key(1, 0)),)),
+    ],
+    'stopped: while it starts, and continued, it goes on': [
+        *RESTARTING,
         Step('stopped', 900),
+        Step('continued', 900, after=1),
         Step('tick', after=fleet.STOP_TIME),
+        Step('ready', key(1, 0)),
+        Step('asked', key(1, 0), gives=(drain(1, 0), Spawn(key(1, 2)))),
+    ],
+    'stopped: while it starts, and ready before anybody knows that it was continued': [
+        *RESTARTING,
+        Step('stopped', 900),
+        Step('ready', key(1, 0)),
+        Step('continued', 900),
+        Step('tick', after=fleet.STOP_TIME),
+    ],
+    'stopped: the first of a generation that is to take over': [
+        *PROVING,
+        Step('stopped', pid(2, 0)),
+        Step(
+            'tick',
+            after=fleet.STOP_TIME,
+            gives=(
+                Kill(pid(2, 0), signal.SIGABRT),
+                Kill(pid(2, 0), signal.SIGCONT),
+                Kill(mold(2), signal.SIGKILL),
+                Discard(2),
+            ),
+            says='generation 2 is given up; generation 1 serves on: .* was stopped by a signal before it was ready',
+        ),
+    ],
+    'stopped: and continued when its generation has been given up': [
+        *PROVING,
+        Step('stopped', pid(2, 0)),
+        Step('mold_failed', 2, 'too late'),
+        Step('exited', mold(2), KILLED, gives=(Discard(2),)),
+        Step('continued', pid(2, 0), gives=(Kill(pid(2, 0), signal.SIGTERM),)),
+    ],
+    'stopped: while it starts for the first time, and everything is to stop': [
+        Step('reload', plan(main=1), gives=(StartMold(1, Preload.AUTO),)),
+        *started(1, 0)[:3],
+        Step('stopped', pid(1, 0)),
+        Step('stop', gives=(CloseListeners(), Kill(mold(1), signal.SIGKILL), Kill(pid(1, 0), signal.SIGTERM))),
+        Step('exited', mold(1), KILLED),
+        Step('tick', after=DOOM, gives=(Kill(pid(1, 0), signal.SIGKILL),)),
+        Step('exited', pid(1, 0), KILLED, gives=(Release(key(1, 0)), Exit(EX_OK))),
     ],
     'stopped: in a stop, the others wait until it has not the listeners any more': [
         *FIRST,

@@ -130,8 +130,11 @@ class World(RuleBasedStateMachine):
 
     def do_Release(self, order: orders.Release) -> None:
         assert order.key in self.held
-        alive = [process for process in self.processes.values() if process.owner == order.key]
-        assert not [process for process in alive if process.state != 'dead'], 'released while it lives'
+        self.asked = [key for key in self.asked if key != order.key]
+        for process in [each for each in self.processes.values() if each.owner == order.key]:
+            assert process.state == 'dead' or not process.told, 'released while it lives'
+            if not process.told:  # it finds nobody there to tell, and goes
+                del self.processes[process.pid]
         self.held.remove(order.key)
         self.serving.discard(order.key)
 
@@ -208,10 +211,8 @@ class World(RuleBasedStateMachine):
     @precondition(running)
     @rule(plan=PLANS)
     def reload(self, plan: Plan) -> None:
-        self.wanted &= frozenset(plan.workers)
         self.plan, self.unreadable = plan, False
-        if self.boss.running:  # else the master doesn't tell
-            self.tell('reload', plan)
+        self.tell('hung_up')
 
     @precondition(running)
     @rule(plan=PLANS, unreadable=st.booleans())
@@ -272,7 +273,7 @@ class World(RuleBasedStateMachine):
             self.tell('mold_unsafe', mold.owner, ['a thread'])
 
     @precondition(running)
-    @rule(fate=st.sampled_from(['forks', 'forks', 'forks', 'cannot', 'dies unheard']))
+    @rule(fate=st.sampled_from(['forks', 'forks', 'forks', 'cannot', 'dies unheard', 'hangs']))
     def fork(self, fate: str) -> None:
         if self.asked:
             self.fork_next(fate)
@@ -282,6 +283,8 @@ class World(RuleBasedStateMachine):
         mold = self.molds.get(key[1])
         if mold is None or mold.state != 'ready' or fate == 'cannot':
             self.tell('unspawned', key, 'cannot be forked')
+            return
+        if fate == 'hangs':  # nobody will ever hear of it
             return
         worker = self.new(key)
         if fate == 'dies unheard':

@@ -18,7 +18,7 @@ import pytest
 from prefork.errors import EX_CONFIG
 from prefork.master.report import Report, State
 from prefork.master.systemd import PATIENCE, Manager
-from tests.master.site import APP, Waiting, get, hang_up, molds, workers
+from tests.master.site import APP, Waiting, get, hang_up, molds, without_descriptors, workers
 from tests.serving import start
 
 if TYPE_CHECKING:
@@ -264,6 +264,14 @@ def test_what_there_is_no_room_for_is_told_later(manager: Manager, notified: Not
     assert notified.take() == ['RELOADING=1 | MONOTONIC_USEC=2000000', 'READY=1 | MAINPID=4711'], 'in their order'
 
 
+def test_what_no_socket_can_be_made_for_is_told_later(manager: Manager, notified: Notified) -> None:
+    with without_descriptors(os.getpid()):
+        manager.tell(1.0, READY)
+        assert manager.next_deadline() == pytest.approx(1.2)
+    manager.tell(1.2, READY)
+    assert notified.take() == ['READY=1 | MAINPID=4711 | STATUS=ready']
+
+
 def test_nobody_there_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     manager = Manager({'NOTIFY_SOCKET': f'{tmp_path}/nobody'}, PID)
     manager.tell(0.0, STARTING)
@@ -283,21 +291,21 @@ REASON = 'the application cannot be loaded: app:app: importing app failed: Value
 def test_a_service_from_its_start_to_its_end(site: Site, notified: Notified) -> None:
     site.write(APP)
     before = time.monotonic_ns() // 1000
-    with site.start(env=notified.environment) as server:
-        assert f'MAINPID={server.pid}' in notified.wait_for('READY=1')
-        notified.wait_for('STATUS=generation 1: 2 of 2 workers')
+    with site.start(workers=1, env=notified.environment) as server:
+        ready = notified.wait_for('READY=1')
+        assert f'MAINPID={server.pid} | STATUS=generation 1: 1 of 1 workers' in ready
         site.change(version='two')
         hang_up(server)
         moment = int(notified.wait_for('RELOADING=1').partition('MONOTONIC_USEC=')[2])
         assert before < moment < time.monotonic_ns() // 1000
-        notified.wait_for('STATUS=generation 1: 2 of 2 workers; generation 2 loads')
+        notified.wait_for('STATUS=generation 1: 1 of 1 workers; generation 2 loads')
         notified.wait_for('READY=1')
-        server.stderr.wait_for('generation 2: loaded, 2 workers')
+        server.stderr.wait_for('generation 2: loaded, 1 worker')
         site.write('raise ValueError("no database")\n')
         hang_up(server)
         notified.wait_for('RELOADING=1')
         assert notified.wait_for('READY=1').endswith(
-            f'STATUS=reload failed: {REASON}; generation 2 serves on: 2 of 2 workers'
+            f'STATUS=reload failed: {REASON}; generation 2 serves on: 1 of 1 workers'
         )
         server.terminate()
         notified.wait_for('STOPPING=1')

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+pytestmark = pytest.mark.usefixtures('hops')
+
 
 def hello(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     start_response('200 OK', [('Content-Type', 'text/plain'), ('Content-Length', '5')])

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
+pytestmark = pytest.mark.usefixtures('hops')
+
 
 class Show(Application):
     """Says what reached it: its name, the path as WSGI carries it, and the route's variables."""

@@ -18,7 +18,8 @@ from prefork import scoreboard
 from prefork.net import listener as listeners
 from prefork.settings import Settings
 from prefork.worker import connection, loop
-from prefork.worker.loop import Backlog, Loop
+from prefork.worker.backlog import Backlog
+from prefork.worker.loop import Loop
 from tests.worker.harness import DEADLINE, LOOPBACK, PLAIN, Client, Gate, echo, hello, request, trusting
 
 if TYPE_CHECKING:

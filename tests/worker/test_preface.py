@@ -15,7 +15,7 @@ import pytest
 from prefork.logs import AccessLog
 from prefork.settings import Address
 from prefork.worker import connection
-from prefork.worker.loop import Backlog
+from prefork.worker.backlog import Backlog
 from prefork.worker.phase import Phase
 from tests.worker.harness import DEADLINE, Client, Worker, echo, hello, request, trusting
 

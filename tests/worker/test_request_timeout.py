@@ -16,7 +16,7 @@ import pytest
 from prefork.errors import RequestTimeout
 from prefork.logs import AccessLog
 from prefork.scoreboard import Scoreboard
-from prefork.worker.loop import Backlog
+from prefork.worker.backlog import Backlog
 from tests.worker.harness import DEADLINE, PLAIN, echo, hello, request, trusting
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from prefork.logs import AccessLog
 from prefork.net import tls
 from prefork.scoreboard import Scoreboard
 from prefork.settings import Address
-from prefork.worker.loop import Backlog
+from prefork.worker.backlog import Backlog
 from prefork.worker.phase import Phase
 from tests.worker.harness import DEADLINE, PLAIN, Client, Worker, echo, hello, request, trusting
 

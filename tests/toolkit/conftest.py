@@ -1,0 +1,27 @@
+"""What makes hops cheap can be left out: then WebOb's own methods show through, and nothing may look different."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from prefork.toolkit import Request, wsgify
+
+OURS: list[tuple[type[Any], str]] = [
+    (Request, 'send'),
+    (Request, 'get_response'),
+    (wsgify, '__get__'),
+    (wsgify, '__call__'),
+]
+
+
+def leave_hops_to_webob(monkeypatch: pytest.MonkeyPatch) -> None:
+    for owner, name in OURS:
+        monkeypatch.delattr(owner, name)
+
+
+@pytest.fixture(params=['our hops', "WebOb's hops"])
+def hops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param != 'our hops':
+        leave_hops_to_webob(monkeypatch)
