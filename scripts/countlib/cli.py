@@ -34,6 +34,8 @@ def main(argv: list[str] | None = None) -> int:
     except measure.Failed as failure:
         print(f'scripts/count: {failure}', file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     counts = dict(zip(chosen, found, strict=True))
     recorded = written.get(build, {})
     print(f'{build}\n{record.table(counts, recorded)}')

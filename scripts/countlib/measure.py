@@ -43,9 +43,13 @@ def instructions(cases: Sequence[Case]) -> list[int]:
     for case in cases:
         _run(case, 1, ())  # it answers as it should; and compiles what is imported, which one of two runs would do
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as executor:
-        long = executor.map(lambda case: _count(case, LONG), cases)  # first, so that both cores have work to the end
+        long = executor.map(lambda case: _count(case, LONG), cases)  # first, so that all cores have work to the end
         short = executor.map(lambda case: _count(case, SHORT), cases)
-        return [round((after - before) / (LONG - SHORT)) for before, after in zip(short, long, strict=True)]
+        try:
+            return [round((after - before) / (LONG - SHORT)) for before, after in zip(short, long, strict=True)]
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _count(case: Case, requests: int) -> int:
