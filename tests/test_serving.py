@@ -122,3 +122,17 @@ def test_this_checkout_is_what_runs(tmp_path: Path) -> None:
     """Whatever is installed, and wherever the command is started."""
     with start(command=python('import prefork; print(prefork.__file__)'), cwd=tmp_path) as process:
         assert process.stdout.wait_for('.+')[0] == str(ROOT / 'prefork' / '__init__.py')
+
+
+@pytest.mark.parametrize('number', [signal.SIGHUP, signal.SIGINT, signal.SIGQUIT])
+def test_what_this_process_ignores_the_server_does_not(number: signal.Signals) -> None:
+    """As where the tests run in the background of a script, or under nohup."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with start(command=python('print("running", flush=True); import signal; signal.pause()')) as process:
+            process.stdout.wait_for('running')
+            process.send_signal(number)
+            assert process.wait() == -number
+        assert signal.getsignal(number) == signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
