@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -158,10 +159,14 @@ class Server:
 
     def wait(self, timeout: float = STOP_TIMEOUT) -> int:
         """The master's exit status, negative where a signal ended it; AssertionError where it goes on for longer."""
-        try:
-            return self._process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(f'still running after {timeout:g} s:\n{self.stderr.text}') from None
+        if self._process.poll() is None:
+            end = os.pidfd_open(self.pid)  # Popen's own wait with a timeout looks again and again, up to 50 ms apart
+            try:
+                if not select.select([end], [], [], timeout)[0]:
+                    raise AssertionError(f'still running after {timeout:g} s:\n{self.stderr.text}')
+            finally:
+                os.close(end)
+        return self._process.wait()
 
     def close(self) -> None:
         """Stop it at once (SIGINT) where it still runs, and kill what is left; a server that has to be killed fails."""
