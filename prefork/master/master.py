@@ -516,7 +516,9 @@ def _lives(status: int) -> bool:
 
 
 def _kill(pid: int, number: int) -> None:
+    """Send a signal to a child, and to nobody else: some of them are told of by processes without our rights."""
     try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         os.kill(pid, number)
-    except ProcessLookupError:
+    except (ChildProcessError, ProcessLookupError):
         pass  # a stranger's pid by now; its end has been heard of, or will be

@@ -125,13 +125,18 @@ class _Mold:
         ``others`` came with messages that are still to be obeyed.
         """
         worker_channel = Channel(socket.socket(fileno=message.descriptors[0]))
+        key, row = message.body['key'], self._board[message.body['row']]
+        row.put('pid', 0)
         try:
             between = fork(lambda: self._fork_worker(message.body, worker_channel, others))
             reason = self._wait_for(between)
         except OSError as error:
             reason = f'could not be forked: {error.strerror}'
         if reason:
-            self._say('unspawned', key=message.body['key'], reason=reason)
+            self._say('unspawned', key=key, reason=reason)
+        elif pid := row.get('pid'):
+            # It says so itself, unless a hook hangs before it can.  The master is its parent by now.
+            self._say('forked', key=key, pid=pid)
         worker_channel.close()  # not before that: who finds it closed would know no reason
 
     def _wait_for(self, between: int) -> str:
@@ -167,8 +172,7 @@ class _Mold:
             return run_worker((server, generation, slot), worker_channel, row, self._site, self._apps, ready_url)
 
         try:
-            pid = fork(be_worker)
+            row.put('pid', fork(be_worker))  # for the mold to know
         except OSError:
             return EX_SOFTWARE
-        worker_channel.send('spawned', pid=pid)  # as the worker does, unless a hook hangs before it can
         return EX_OK
