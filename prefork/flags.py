@@ -1,7 +1,7 @@
 """The flags of the command line: those about the command itself, and one for each option of :mod:`prefork.settings`.
 
-They are read here and not by argparse, which imports gettext, locale, shutil, three compressors and more: that was 1.2
-MiB in the processes of a run, and a sixth of the time until it served.
+They are read here and not by argparse, which imports gettext, locale, shutil, three compressors and more: that was a
+megabyte in the processes of a run, and a sixth of the time until it served.
 """
 
 from __future__ import annotations
