@@ -50,7 +50,7 @@ _POLICY = {f'prefork.master.{name}' for name in ('supervisor', 'fleet', 'generat
 PURE = {
     'prefork.http1': {'re', 'enum', 'prefork.errors', 'prefork.http1'},
     'prefork.deploy.ini': {'re', 'prefork.errors'},
-    'prefork.net.proxy': {'re', 'ipaddress', 'prefork.errors'},
+    'prefork.net.proxy': {'re', 'ipaddress', 'prefork.errors', 'prefork.net.origin'},
     'prefork.net.preface': {'re', 'ipaddress', 'prefork.errors', 'prefork.net.proxy'},
     **dict.fromkeys(sorted(_POLICY), _POLICY | {'enum', 'signal', 'prefork.errors'}),
 }
