@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import urllib.request
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
 from tests import serving
-
-if TYPE_CHECKING:
-    import contextlib
 
 PLAIN = """
 def app(environ, start_response):
@@ -55,11 +52,11 @@ class Plain:
         self.folder = folder
         (folder / 'plain.py').write_text(PLAIN)
 
-    def serve(self, first: str = '') -> contextlib.AbstractContextManager[serving.Server]:
+    def serve(self, first: str = '', workers: int = 2) -> contextlib.AbstractContextManager[serving.Server]:
         path = [str(self.folder), str(serving.ROOT)]
         interpreter = (sys.executable, '-I', '-S', '-X', f'pycache_prefix={self.folder / "bytecode"}')
         return serving.serve(
-            *('plain:app', '--bind', '127.0.0.1:0', '--workers', '2', '--access-log', 'off'),
+            *('plain:app', '--bind', '127.0.0.1:0', '--workers', str(workers), '--access-log', 'off'),
             command=(*interpreter, '-c', START.format(path=path, first=first)),
         )
 
@@ -165,8 +162,13 @@ def own_memory(pid: int) -> int:
     return int(fields['Pss_Anon'].split()[0])
 
 
-@pytest.mark.skipif(not Path('/proc/self/smaps_rollup').exists(), reason='/proc has no smaps_rollup')
-@pytest.mark.skipif(sys.maxsize < 2**32 or bool(sys.abiflags), reason='the figure is of a 64-bit release build')
+measured = pytest.mark.skipif(
+    not Path('/proc/self/smaps_rollup').exists() or sys.maxsize < 2**32 or bool(sys.abiflags),
+    reason='/proc has no smaps_rollup, or this is no 64-bit release build, of which the figures are',
+)
+
+
+@measured
 def test_memory(plain: Plain) -> None:
     with plain.serve() as server:
         for _ in range(20):
@@ -174,6 +176,25 @@ def test_memory(plain: Plain) -> None:
         found = {pid: own_memory(pid) for pid in pids(server)}
     assert len(found) == 4
     assert sum(found.values()) <= MEMORY, found
+
+
+IDLE = 900
+PER_CONNECTION = 2.5
+"""KiB of an idle connection that has had an answer; 2.3 were measured when this was written, and 1.7 with 10,000."""
+
+
+@measured
+def test_memory_of_idle_connections(plain: Plain) -> None:
+    with plain.serve(workers=1) as server, contextlib.ExitStack() as stack:
+        *_, worker = pids(server)
+        for _ in range(20):
+            get(server)
+        before = own_memory(worker)
+        for number in range(IDLE):
+            client = stack.enter_context(server.connect())
+            client.sendall(b'GET /%d HTTP/1.1\r\nHost: localhost\r\n\r\n' % number)
+            assert client.recv(4096).endswith(b'plain')
+        assert (own_memory(worker) - before) / IDLE <= PER_CONNECTION
 
 
 # --- the start --------------------------------------------------------------------------------------------------
