@@ -19,7 +19,7 @@ from prefork.master import channel as channels
 from prefork.master import linux, orders
 from prefork.master.child import run_worker
 from prefork.master.children import Children, event
-from prefork.master.mold import run_mold
+from prefork.master.mold import get_ready_to_fork, run_mold
 from prefork.master.oom import OomKills
 from prefork.master.orders import Backlog
 from prefork.master.signals import MASTER_SIGNALS, Signals, fork, in_foreground
@@ -316,6 +316,7 @@ class Master:
     def _start_mold(self, order: orders.StartMold) -> None:
         number, now = order.generation, self._clock()
         site = self._sites.of(number)
+        get_ready_to_fork()
         try:
             ours, pid = _fork_with_channel(lambda ours, theirs: self._be_mold(ours, theirs, site, order.preload))
         except OSError as error:

@@ -17,7 +17,7 @@ from prefork import __version__
 from prefork.errors import ApplicationError, BodyError, ClientGone, ClientTooSlow, RequestTimeout
 from prefork.http1 import response
 from prefork.logs import logger
-from prefork.net.proxy import TRUSTED, set_scheme
+from prefork.net.origin import TRUSTED, set_scheme
 from prefork.worker.lease import Lease
 from prefork.worker.outbox import HIGH_WATER
 

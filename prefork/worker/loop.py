@@ -16,7 +16,7 @@ from functools import partial
 from prefork import scoreboard
 from prefork.http1.head import HeadParser
 from prefork.logs import Sparingly, logger
-from prefork.net.proxy import TRUSTED
+from prefork.net.origin import TRUSTED
 from prefork.net.transport import PlainTransport, TLSTransport
 from prefork.worker import lease
 from prefork.worker.backlog import Backlog
