@@ -6,22 +6,21 @@ The flags are the options of :mod:`prefork.settings`, so that they can't drift a
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import signal
 import sys
 
-from prefork import __version__
+from prefork import __version__, flags
 from prefork.configuration import FROM_FLAG, CallableSource, Effective, IniSource, effective
 from prefork.errors import EX_CONFIG, EX_OK, EX_SOFTWARE, ConfigError, PreforkError, UsageError
 from prefork.objects import import_object
-from prefork.settings import ADDRESSES, OPTIONS, from_text, nearest
+from prefork.settings import OPTIONS, from_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Never
+    from typing import Never
     from wsgiref.types import WSGIApplication
 
     from prefork.configuration import Source, Triple
@@ -33,20 +32,6 @@ DEMO = os.path.join(os.path.dirname(__file__), 'demo', 'app.ini')
 
 _VARIABLE = re.compile(r'([^\s=?]+)=(.*)', re.DOTALL)
 _CALLABLE = re.compile(r'[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*')
-
-# Where the groups of --help begin, in the order of the option table.
-_GROUPS = {
-    'use': 'what is served',
-    'bind': 'sockets',
-    'workers': 'processes',
-    'max_header_line': 'requests',
-    'keep_alive': 'connections',
-    'ssl_cert_file': 'TLS',
-    'trusted_proxies': 'proxies',
-    'access_log': 'logs',
-    'pidfile': 'the service',
-}
-
 
 # --- the command line -------------------------------------------------------------------------------------------
 
@@ -62,80 +47,18 @@ class Command:
         self.flags = flags
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse, but its complaints are UsageErrors, for the one place that prints complaints."""
-
-    def error(self, message: str) -> Never:
-        raise UsageError(message)
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """Every flag there is.  Values stay text: they are read, and complained of, together with the ini's."""
-    parser = _Parser(
-        prog='prefork-wsgi',
-        usage='%(prog)s [flags] [FILE[#NAME] | MODULE:CALLABLE] [NAME=VALUE ...]',
-        description='Serve the WSGI application of a PasteDeploy-style ini file, or a WSGI callable;'
-        ' with neither, a demo.  NAME=VALUE sets a variable of the ini file.',
-        epilog='A flag wins over the [server:NAME] section of the file, where the same options stand without dashes.',
-        allow_abbrev=False,
-        argument_default=argparse.SUPPRESS,
-    )
-    parser.add_argument('--version', action='version', version=f'prefork {__version__}')
-    parser.add_argument('--check', dest='run', action='store_const', const=check, help='load everything, serve nothing')
-    parser.add_argument(
-        '--print-config',
-        dest='run',
-        action='store_const',
-        const=print_config,
-        help='print the effective options as an ini',
-    )
-    parser.add_argument(
-        '--server',
-        dest='servers',
-        action='append',
-        metavar='NAME',
-        help='serve [server:NAME] alone; may be repeated (default: main and all that say they are for prefork)',
-    )
-    group = parser.add_argument_group()
-    for option in OPTIONS:
-        if option.name in _GROUPS:
-            group = parser.add_argument_group(_GROUPS[option.name])
-        names = ('-n', '--app-name', option.flag) if option.name == 'app' else (option.flag,)
-        repeated = option.kind is ADDRESSES
-        default = f' (default: {option.default})' if option.default else ''
-        group.add_argument(
-            *names,
-            dest=option.name,
-            metavar=option.kind.metavar,
-            action='append' if repeated else 'store',
-            help=(option.help + (' May be repeated.' if repeated else '') + default).replace('%', '%%'),
-        )
-    return parser
-
-
 def parse(argv: list[str]) -> Command:
-    """The command that ``argv`` asks for.  Raises UsageError; ``--help`` and ``--version`` print and exit."""
-    options, rest = make_parser().parse_known_args(argv)
-    given = vars(options)
-    unknown = [word for word in rest if word.startswith('-')]
-    if unknown:
-        raise UsageError('; '.join(map(_no_such_flag, unknown)))
-    run = given.pop('run', serve)
-    source = _source(rest, given)
-    flags = [(name, ' '.join(value) if isinstance(value, list) else value, FROM_FLAG) for name, value in given.items()]
-    return Command(run, source, flags)
+    """The command that ``argv`` asks for.  Raises UsageError."""
+    given, words = flags.read(argv)
+    runs = [run for name, run in _RUNS.items() if given.pop(name, None)] or [serve]
+    servers = given.pop('server', [])
+    options = {name: ' '.join(values) if name == 'bind' else values[-1] for name, values in given.items()}
+    source = _source(words, servers, options)
+    return Command(runs[0], source, [(name, text, FROM_FLAG) for name, text in options.items()])
 
 
-def _no_such_flag(word: str) -> str:
-    name = word.partition('=')[0]
-    flags = [option.flag[2:] for option in OPTIONS] + ['app-name', 'server', 'check', 'print-config']
-    near = nearest(name.lstrip('-'), [flag.replace('-', '_') for flag in flags])
-    return f'there is no flag {name}' + near.replace('_', '-').replace("'", "'--", 1)
-
-
-def _source(words: list[str], given: dict[str, Any]) -> Source:
-    """The FILE or callable in ``words``; ``given`` loses --server, and gains the application that #NAME means."""
-    servers: list[str] = given.pop('servers', [])
+def _source(words: list[str], servers: list[str], given: dict[str, str]) -> Source:
+    """The FILE or callable in ``words``; ``given`` gains the application that #NAME means."""
     named = '' if not words or (_VARIABLE.fullmatch(words[0]) and not os.path.exists(words[0])) else words[0]
     variables = _variables(words[1:] if named else words)
     if _CALLABLE.fullmatch(named) and not named.startswith('config:') and not os.path.exists(named):
@@ -287,6 +210,20 @@ def _explain(error: BaseException, settings: Settings) -> None:
         print(f'{place}: {type(error).__name__}: {error}', file=sys.stderr)
 
 
+def print_help(command: Command) -> int:
+    """Print the flags."""
+    import shutil
+
+    print(flags.help_text(shutil.get_terminal_size().columns - 2))
+    return EX_OK
+
+
+def print_version(command: Command) -> int:
+    """Print the version."""
+    print(f'prefork {__version__}')
+    return EX_OK
+
+
 def print_config(command: Command) -> int:
     """Print the effective options as an ini that says where each came from and can be used as it is, and what is
     composed for each server, as an indented tree in its comments."""
@@ -317,6 +254,10 @@ def _config_lines(wanted: Effective) -> list[str]:
             lines.append(f'# {wanted.origins[server].get(option.name, "default")}')
             lines.append(line.replace('%', '%%'))  # values of an ini are interpolated
     return lines
+
+
+# What a flag has done in the place of serving; of several, the first here.
+_RUNS = {'help': print_help, 'version': print_version, 'check': check, 'print_config': print_config}
 
 
 def _complain(error: PreforkError) -> None:

@@ -10,7 +10,6 @@ import os
 import re
 import sys
 
-from prefork import deploy
 from prefork.errors import ConfigError
 from prefork.objects import import_object
 from prefork.settings import MASTER, OPTIONS, Settings, from_text, nearest
@@ -66,6 +65,8 @@ class IniSource:
 
         Those are the sections that were asked for, else main and whatever other says that it is for prefork.
         """
+        from prefork import deploy  # here and below: not without an ini file
+
         _check_exists(self.path)
         sections = deploy.servers(self.path)
         names = list(sections)
@@ -92,12 +93,16 @@ class IniSource:
 
     def load_app(self, name: str) -> WSGIApplication:
         """The application called ``name``, after the file's own logging configuration where it has one."""
+        from prefork import deploy
+
         _configure_logging(self.path, self.variables)
         app: WSGIApplication = deploy.loadapp(self._uri(), name=name, global_conf=self.variables)
         return app
 
     def composition(self, name: str) -> list[str]:
         """The tree of what ``load_app`` composes, as indented lines."""
+        from prefork import deploy
+
         return deploy.composition(self._uri(), name=name, global_conf=self.variables)
 
     def _uri(self) -> str:

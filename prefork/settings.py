@@ -237,6 +237,8 @@ def _parse_log_format(text: str) -> str:
 
 
 def _parse_networks(text: str) -> tuple[str, ...]:
+    if not text.strip():
+        return ()
     from ipaddress import ip_network  # only where there are any
 
     networks = []

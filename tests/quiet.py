@@ -1,4 +1,4 @@
-"""A pytest plugin for scripts/test: a test that passes prints nothing, so that the closing line is all there is."""
+"""A pytest plugin for scripts/test: a test that passes prints nothing, so that the closing line stands out."""
 
 from __future__ import annotations
 

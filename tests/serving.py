@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -102,18 +103,19 @@ class Server:
         self, command: Sequence[StrPath], cwd: StrPath | None, env: Mapping[str, str], pass_fds: Sequence[int] = ()
     ) -> None:
         # A session of its own: a signal to its process group reaches workers too, whoever their parent is by then.
-        self._process = subprocess.Popen(
-            command,
-            cwd=cwd,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors='backslashreplace',
-            start_new_session=True,
-            pass_fds=pass_fds,
-        )
+        with _nothing_ignored():
+            self._process = subprocess.Popen(
+                command,
+                cwd=cwd,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors='backslashreplace',
+                start_new_session=True,
+                pass_fds=pass_fds,
+            )
         assert self._process.stdout is not None
         assert self._process.stderr is not None
         self.stdout = Output(self._process.stdout)
@@ -157,10 +159,14 @@ class Server:
 
     def wait(self, timeout: float = STOP_TIMEOUT) -> int:
         """The master's exit status, negative where a signal ended it; AssertionError where it goes on for longer."""
-        try:
-            return self._process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(f'still running after {timeout:g} s:\n{self.stderr.text}') from None
+        if self._process.poll() is None:
+            end = os.pidfd_open(self.pid)  # Popen's own wait with a timeout looks again and again, up to 50 ms apart
+            try:
+                if not select.select([end], [], [], timeout)[0]:
+                    raise AssertionError(f'still running after {timeout:g} s:\n{self.stderr.text}')
+            finally:
+                os.close(end)
+        return self._process.wait()
 
     def close(self) -> None:
         """Stop it at once (SIGINT) where it still runs, and kill what is left; a server that has to be killed fails."""
@@ -218,9 +224,29 @@ def run(
     timeout: float = START_TIMEOUT,
 ) -> subprocess.CompletedProcess[str]:
     """``python -m prefork`` with ``argv`` to its end, for what doesn't serve, such as ``--check``."""
-    return subprocess.run(
-        [*PREFORK, *argv], cwd=cwd, env=_environment(env), timeout=timeout, capture_output=True, text=True, check=False
-    )
+    command = [*PREFORK, *argv]
+    with _nothing_ignored():
+        return subprocess.run(
+            command, cwd=cwd, env=_environment(env), timeout=timeout, capture_output=True, text=True, check=False
+        )
+
+
+@contextlib.contextmanager
+def _nothing_ignored() -> Iterator[None]:
+    """What is started in this block has its signals at their defaults, also where this process ignores some.
+
+    A shell without job control makes what it runs in the background ignore SIGINT and SIGQUIT, nohup SIGHUP.  That is
+    inherited through exec, which resets only what is caught (execve(2)).
+    """
+    inherited = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+    ignored = [number for number in inherited if signal.getsignal(number) == signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, lambda *_: None)
+    try:
+        yield
+    finally:
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _environment(extra: Mapping[str, str] | None) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,9 +28,10 @@ MAY_IMPORT = {
     'scoreboard': set(),
     'settings': {'errors'},
     'logs': {'settings', 'errors'},
+    'flags': {'errors', 'settings'},
     'objects': {'settings', 'errors'},
     '__main__': {'cli'},
-    'cli': COMMON | {'configuration', 'objects', 'master'},
+    'cli': COMMON | {'configuration', 'flags', 'objects', 'master'},
     'configuration': COMMON | {'objects', 'deploy'},
     'server': COMMON | {'worker', 'net'},
     'master': COMMON | {'objects', 'worker', 'net'},
@@ -50,7 +52,7 @@ _POLICY = {f'prefork.master.{name}' for name in ('supervisor', 'fleet', 'generat
 PURE = {
     'prefork.http1': {'re', 'enum', 'prefork.errors', 'prefork.http1'},
     'prefork.deploy.ini': {'re', 'prefork.errors'},
-    'prefork.net.proxy': {'re', 'ipaddress', 'prefork.errors'},
+    'prefork.net.proxy': {'re', 'ipaddress', 'prefork.errors', 'prefork.net.origin'},
     'prefork.net.preface': {'re', 'ipaddress', 'prefork.errors', 'prefork.net.proxy'},
     'prefork.worker.backlog': {'enum'},
     **dict.fromkeys(sorted(_POLICY), _POLICY | {'enum', 'signal', 'prefork.errors', 'prefork.worker.backlog'}),
@@ -101,8 +103,13 @@ def imports_of(module: str, nodes: Iterator[ast.AST]) -> Iterator[Import]:
                 yield Import(module, node.lineno, full if full in MODULES or base == 'importlib' else base)
 
 
+@functools.cache
+def parsed(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text())
+
+
 def all_imports(module: str) -> list[Import]:
-    return list(imports_of(module, ast.walk(ast.parse(MODULES[module].read_text()))))
+    return list(imports_of(module, ast.walk(parsed(module))))
 
 
 def run_time_nodes(body: list[ast.stmt]) -> Iterator[ast.AST]:
@@ -143,7 +150,7 @@ def test_pure_modules_reach_nothing_outside(pure: str) -> None:
 
 @pytest.mark.parametrize('module', [name for name in MODULES if not name.startswith(NOT_THE_CORE)])
 def test_importing_the_core_is_cheap(module: str) -> None:
-    body = ast.parse(MODULES[module].read_text()).body
+    body = parsed(module).body
     heavy = HEAVY - HEAVY_WHERE_NEEDED.get(module, set())
     assert [found.where for found in imports_of(module, run_time_nodes(body)) if found.name in heavy] == []
 

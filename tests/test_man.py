@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from prefork.cli import make_parser
+from prefork import flags
 from prefork.settings import OPTIONS, Option
 
 MAN = Path(__file__).parent.parent / 'man'
@@ -65,15 +65,14 @@ def test_each_option_stands_in_both_pages(option: Option) -> None:
 
 
 def test_nothing_else_stands_there() -> None:
-    flags = {action.option_strings[-1][1:] for action in make_parser()._actions}
-    assert set(FLAGS) == flags
+    assert set(FLAGS) == {flag.names[-1][1:] for flag in flags.table()}
     assert list(ENTRIES) == [option.name for option in OPTIONS]
 
 
 def test_flags_have_all_their_names() -> None:
-    for action in make_parser()._actions:
-        names = {name[1:] for name in action.option_strings if name != '-h'}
-        assert set(FLAGS[action.option_strings[-1][1:]].names) == names
+    for flag in flags.table():
+        names = {name[1:] for name in flag.names if name != '-h'}
+        assert set(FLAGS[flag.names[-1][1:]].names) == names
 
 
 @pytest.mark.parametrize('page', [COMMAND, INI], ids=lambda page: page.name)

@@ -58,6 +58,13 @@ def test_the_embedded_server_starts_and_stops() -> None:
     assert re.fullmatch(r'http://127\.0\.0\.1:[1-9]\d*/\n', done.stdout)
 
 
-@pytest.mark.parametrize('path', re.findall(r'`((?:prefork|tests|scripts|man)/[\w./]*)`', README))
+def test_the_figures_are_those_of_a_run() -> None:
+    run = (ROOT / 'docs' / 'bench' / 'results.md').read_text()
+    table = [line for line in run.splitlines() if line.startswith('|')]
+    assert len(table) > 2
+    assert '\n'.join(['', '', *table, '', '']) in README, 'copy the table of docs/bench/results.md'
+
+
+@pytest.mark.parametrize('path', re.findall(r'(?:`|]\()((?:docs|prefork|tests|scripts|man)/[\w./]*)(?:`|\))', README))
 def test_what_it_points_to_is_there(path: str) -> None:
     assert (ROOT / path).exists()

@@ -38,6 +38,9 @@ print('listening on http://127.0.0.1:1\\nready: 1 worker', file=sys.stderr, flus
 signal.sigwait([signal.SIGUSR1])
 """
 
+# The kernel ends it: a handler of Python's may note a signal just before pause(), which then waits for another.
+SILENT = 'import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); signal.pause()'
+
 # A child that holds the output open and waits for its end of a pipe that nobody else has the other end of.
 LEAVES_A_CHILD = """
 import os, sys
@@ -85,7 +88,7 @@ def test_a_second_wait_for_the_same_line_waits_for_a_new_one() -> None:
     ('program', 'timeout', 'message'),
     [
         pytest.param('import sys; sys.exit("no such app")', 30, r'(?s)output ended .*no such app', id='it ends'),
-        pytest.param('import signal; signal.pause()', 0.01, r'0\.01 s passed', id='it never says ready'),
+        pytest.param(SILENT, 0.01, r'0\.01 s passed', id='it never says ready'),
         pytest.param('import sys; print("ready: 1 worker", file=sys.stderr)', 30, 'no listener', id='no listener'),
     ],
 )
@@ -122,3 +125,17 @@ def test_this_checkout_is_what_runs(tmp_path: Path) -> None:
     """Whatever is installed, and wherever the command is started."""
     with start(command=python('import prefork; print(prefork.__file__)'), cwd=tmp_path) as process:
         assert process.stdout.wait_for('.+')[0] == str(ROOT / 'prefork' / '__init__.py')
+
+
+def test_what_this_process_ignores_the_server_does_not() -> None:
+    """As where the tests run in the background of a script, or under nohup."""
+    numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+    program = f'import signal; print([signal.getsignal(n) == signal.SIG_IGN for n in {(*map(int, numbers),)}])'
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        with start(command=python(program)) as process:
+            assert process.stdout.wait_for('.+')[0] == '[False, False, False]'
+        assert [signal.getsignal(number) for number in numbers] == [signal.SIG_IGN] * 3
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

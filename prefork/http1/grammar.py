@@ -10,21 +10,18 @@ import re
 
 # RFC 9110 5.6.2: token.  Methods and field names are tokens.
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-TOKEN = re.compile(_TOKEN)
-METHOD = re.compile(_TOKEN.encode())  # with match: what follows may still be on its way
+TOKEN = re.compile(_TOKEN)  # with match, too, of a method whose line is still on its way
 
 # RFC 9112 3: request-line = method SP request-target SP HTTP-version, with exactly one blank between the parts.
 # The target is visible ASCII without "#": a fragment never travels (RFC 9110 7.1), and a raw byte above 127 isn't
 # a URI.  Some characters that RFC 3986 wants encoded ("|", "^", quotes) are sent by real clients and harm nobody.
 _TARGET = r'[!-"$-~]+'
-TARGET = re.compile(_TARGET.encode())
-REQUEST_LINE = re.compile(rf'({_TOKEN}) ({_TARGET}) HTTP/([0-9])\.([0-9])'.encode())
+REQUEST_LINE = re.compile(rf'({_TOKEN}) ({_TARGET}) (HTTP/[0-9]\.[0-9])')
 
 # RFC 9112 5: field-line = field-name ":" OWS field-value OWS.  No blank before the colon, and a value has no
 # controls but HTAB (RFC 9110 5.5), so that a bare CR, a bare LF, NUL and a folded line all fail here.
 _VALUE = r'[\t -~\x80-\xff]*'
-FIELD_NAME = re.compile(_TOKEN.encode())
-FIELD_VALUE = re.compile(_VALUE.encode('latin-1'))
+FIELD_VALUE = re.compile(_VALUE)
 FIELD_LINE = re.compile(rf'{_TOKEN}:{_VALUE}'.encode('latin-1'))
 
 # RFC 3986 3.2.2: eight groups, of which the last two may be an IPv4 address, and "::" for one or more that are zero:
@@ -81,7 +78,7 @@ STATUS = re.compile(r'[2-9][0-9][0-9] (?:(?! )[ -~\x80-\xff]+(?<! ))?')
 FIELD_TEXT = re.compile(r'[ -~\x80-\xff]*')
 
 # With sub.
-PERCENT_ENCODED = re.compile(rb'%([0-9A-Fa-f]{2})')
+PERCENT_ENCODED = re.compile('%([0-9A-Fa-f]{2})')
 
 # With sub.  RFC 9112 2.2: empty lines before a request line are skipped.
 EMPTY_LINES = re.compile(rb'\A(?:\r\n)+')

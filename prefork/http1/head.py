@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prefork.errors import ProtocolError
 from prefork.http1 import grammar
+from prefork.http1.memory import Memory
+from prefork.http1.openings import KEY, Openings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,13 +16,9 @@ CHUNKED = -1
 
 END = b'\r\n\r\n'
 
-# Lines are remembered as long as they are short and few: a client can fill the memory, never make it grow.
-_MEMORY = 2048
-_MEMORABLE = 512
-
 _MAX_METHOD = 64
 _MAX_DIGITS = 18  # of a Content-Length that is shown to applications as it was sent
-_VERSIONS = {b'HTTP/1.1': (1, 'HTTP/1.1'), b'HTTP/1.0': (0, 'HTTP/1.0')}
+_MINORS = {'HTTP/1.0': 0, 'HTTP/1.1': 1}
 
 _UNREPEATABLE = frozenset(('HTTP_HOST', 'CONTENT_LENGTH', 'CONTENT_TYPE'))
 
@@ -29,55 +27,90 @@ class HeadParser:
     """Parses heads under limits, all in bytes: the longest field line, the most lines, the largest head, the longest
     request target.
 
-    The same lines come again and again, so each is validated once and then found in a bounded dict by its bytes.
+    ``base`` is the environ that all requests begin with: RFC 3875's variables are added to it, with values as latin-1.
+    It must have no HTTP_ key and no CONTENT_ key.
+
+    Clients send the same again and again, so most of it is validated once and then remembered: short heads, what long
+    ones begin with, and single lines.
     """
 
-    __slots__ = ('_fields', '_lines', '_methods', '_names', 'max_head', 'max_header_line', 'max_headers', 'max_url_len')
+    __slots__ = (
+        '_fields',
+        '_heads',
+        '_lines',
+        '_names',
+        '_openings',
+        '_read_line',
+        'max_head',
+        'max_header_line',
+        'max_headers',
+        'max_url_len',
+    )
 
-    def __init__(self, max_header_line: int, max_headers: int, max_head: int, max_url_len: int) -> None:
+    def __init__(
+        self,
+        max_header_line: int,
+        max_headers: int,
+        max_head: int,
+        max_url_len: int,
+        base: dict[str, Any] | None = None,
+    ) -> None:
         self.max_header_line = max_header_line
         self.max_headers = max_headers
         self.max_head = max_head
         self.max_url_len = max_url_len
-        self._lines: dict[bytes, tuple[int, str | None, dict[str, str]]] = {}
-        self._fields: dict[bytes, tuple[str | None, str]] = {}
-        # The parts of lines that are new every time.  Both are few; what is too much isn't remembered.
-        self._methods: dict[bytes, str] = {}
-        self._names: dict[bytes, str | None] = {}
+        self._heads = Memory(self._read_head, 512)
+        self._openings = Openings(base or {}, self._combine)
+        self._lines = Memory(self._read_request_line)
+        self._fields = Memory(self._read_field_line)
+        self._read_line = self._fields.__getitem__
+        self._names = Memory(_variable)
 
-    def parse(self, head: bytes, environ: dict[str, Any]) -> tuple[int, bool, int, bool]:
-        """Read ``head``, which ends before its empty line, into ``environ`` (RFC 3875 names, values as latin-1).
+    def parse(self, head: bytes) -> tuple[dict[str, Any], int, bool, int, bool]:
+        """Read a head without its empty line.
 
-        Returns the minor version (0 or 1), whether the connection may persist, the body's length in bytes or CHUNKED,
-        and whether the client waits for 100 (Continue).  Raises ProtocolError with the status to answer with.
-        ``environ`` must have no HTTP_ key and no CONTENT_ key yet.
+        Returns a new environ, the minor version (0 or 1), whether the connection may persist, the body's length in
+        bytes or CHUNKED, and whether the client waits for 100 (Continue).  Raises ProtocolError with the status to
+        answer with.
         """
-        lines = head.split(b'\r\n')
-        line = lines[0]
-        try:
-            minor, authority, variables = self._lines[line]
-        except KeyError:
-            minor, authority, variables = self._request_line(line)
-        if len(head) > self.max_head or len(lines) > self.max_headers + 1:
+        if len(head) > KEY:
+            return self._read_head(head)
+        # One that repeats as a whole is read for two fifths of what it cost line by line.
+        environ, minor, persist, length, expects = self._heads[head]
+        return environ.copy(), minor, persist, length, expects
+
+    def _read_head(self, head: bytes) -> tuple[dict[str, Any], int, bool, int, bool]:
+        line, rest = head.split(b'\r\n', 1)
+        minor, authority, variables = self._lines[line]
+        if len(head) > self.max_head + 2:
             raise ProtocolError('the head is too large', 431)
+        opening, size, begun, count = self._openings[rest[:KEY]]
+        if rest[:size] != opening:
+            opening, size, begun, count = self._openings.learn(rest)
+        environ: dict[str, Any] = begun.copy()
         environ.update(variables)
-        del lines[0]
-        fields = self._fields
-        for line in lines:
-            try:
-                key, value = fields[line]
-            except KeyError:
-                key, value = self._field_line(line)
-            if key is None:
-                continue
-            if key in environ:
-                value = _repeated(key, environ[key], value)
-            environ[key] = value
+        if size < len(rest):
+            lines = rest[size:-2].split(b'\r\n')
+            count += len(lines)
+            keys = len(environ)
+            environ.update(map(self._read_line, lines))
+            if len(environ) != keys + len(lines) or None in environ:  # some have come again, or are to be dropped
+                environ = {**self._combine(begun, lines), **variables}
+        if count > self.max_headers:
+            raise ProtocolError('the head is too large', 431)
         if minor and 'HTTP_HOST' not in environ:
             raise ProtocolError('HTTP/1.1 needs a Host field')  # RFC 9112 3.2
         if authority is not None:
             environ['HTTP_HOST'] = authority  # RFC 9112 3.2.2: the target's host wins
-        return minor, *_framing(minor, environ)
+        return environ, minor, *_framing(minor, environ)
+
+    def _combine(self, environ: dict[str, Any], lines: list[bytes]) -> dict[str, Any]:
+        """An environ that has, beside what ``environ`` has, the fields of ``lines``, which came behind its own."""
+        environ = environ.copy()
+        for key, value in map(self._read_line, lines):
+            if key is not None:
+                environ[key] = _repeated(key, environ[key], value) if key in environ else value
+        return environ
 
     def check_partial(self, data: bytes, start: int) -> None:
         """Refuse what can't become a head any more, so that a client is told at once.
@@ -92,10 +125,10 @@ class HeadParser:
         if first < 0:
             line = data.removesuffix(b'\r')
             if line:
-                self._check_start(line)
+                self._check_start(line.decode('latin-1'))
             return
-        if first + 2 > start and data[:first] not in self._lines:
-            self._request_line(data[:first])
+        if first + 2 > start:
+            self._lines[data[:first]]
         # Up to three bytes of what ends the head may have come with it, and one of what ends a line.
         if len(data) - 3 > self.max_head:
             raise ProtocolError('the head is too large', 431)
@@ -104,73 +137,56 @@ class HeadParser:
         if len(last) > self.max_header_line + 1 or any(len(line) > self.max_header_line for line in lines):
             raise ProtocolError('a header line is too long', 431)
 
-    def _check_start(self, line: bytes) -> None:
+    def _check_start(self, line: str) -> None:
         """Refuse, in the order in which it arrives, what can't be a request line or the beginning of one."""
-        method = grammar.METHOD.match(line)
+        method = grammar.TOKEN.match(line)
         end = method.end() if method else 0
         if end > _MAX_METHOD:
             raise ProtocolError('the method is too long', 501)  # RFC 9112 3
-        if line[end : end + 1] not in (b'', b' ') or not end:
+        if line[end : end + 1] not in ('', ' ') or not end:
             raise ProtocolError('this is not an HTTP request')
         if len(line) - end > self.max_url_len + len('  HTTP/1.1'):
             raise ProtocolError('the request target is too long', 414)
 
-    def _request_line(self, line: bytes) -> tuple[int, str | None, dict[str, str]]:
-        """Read a request line that isn't remembered.  Browsers send new ones all the time: this is the hot path too."""
-        try:
-            method, target, version = line.split(b' ')
-            verb, (minor, protocol) = self._methods[method], _VERSIONS[version]
-        except (KeyError, ValueError):
-            verb, target, minor, protocol = self._unusual_line(line)
-        if len(target) > self.max_url_len:
-            raise ProtocolError('the request target is too long', 414)
-        if not grammar.TARGET.fullmatch(target):
-            self._check_start(line)
-            raise ProtocolError('the request line is malformed')
-        authority, path, query = _split_target(verb, target)
-        variables = {
-            'REQUEST_METHOD': verb,
-            'REQUEST_URI': target.decode('ascii'),
-            'PATH_INFO': _unquote(path) if b'%' in path else path.decode('ascii'),
-            'QUERY_STRING': query.decode('ascii'),
-            'SERVER_PROTOCOL': protocol,
-        }
-        if len(line) <= _MEMORABLE:
-            if len(self._lines) >= _MEMORY:
-                self._lines.clear()
-            self._lines[line] = minor, authority, variables
-        return minor, authority, variables
+    def _read_request_line(self, data: bytes) -> tuple[int, str | None, dict[str, str]]:
+        """The minor version, the authority of a target in absolute form, and the variables that a line becomes.
 
-    def _unusual_line(self, line: bytes) -> tuple[str, bytes, int, str]:
-        """The method, target and version of a line whose method or version isn't known yet, or that is malformed."""
+        Browsers send new ones all the time: this is the hot path too.
+        """
+        line = data.decode('latin-1')
         match = grammar.REQUEST_LINE.fullmatch(line)
         if match is None:
             self._check_start(line)
             raise ProtocolError('the request line is malformed')
-        method, target, major, minor = match.groups()
+        method, target, protocol = match.groups()
         if len(method) > _MAX_METHOD:
             raise ProtocolError('the method is too long', 501)
         if len(target) > self.max_url_len:
             raise ProtocolError('the request target is too long', 414)
-        if major != b'1':
-            raise ProtocolError('only HTTP/1.0 and HTTP/1.1 are served', 505)
-        verb = method.decode('ascii')
-        if len(self._methods) < _MEMORY:
-            self._methods[method] = verb
-        # RFC 9110 2.5: a minor version above ours is answered as the highest that we speak.
-        return verb, target, *_VERSIONS[b'HTTP/1.0' if minor == b'0' else b'HTTP/1.1']
+        if protocol not in _MINORS:
+            if not protocol.startswith('HTTP/1.'):
+                raise ProtocolError('only HTTP/1.0 and HTTP/1.1 are served', 505)
+            protocol = 'HTTP/1.1'  # RFC 9110 2.5: a minor version above ours is answered as the highest that we speak
+        authority, path, query = _split_target(method, target)
+        variables = {
+            'REQUEST_METHOD': method,
+            'REQUEST_URI': target,
+            'PATH_INFO': _unquote(path) if '%' in path else path,
+            'QUERY_STRING': query,
+            'SERVER_PROTOCOL': protocol,
+        }
+        return _MINORS[protocol], authority, variables
 
-    def _field_line(self, line: bytes) -> tuple[str | None, str]:
+    def _read_field_line(self, line: bytes) -> tuple[str | None, str]:
+        """The variable and the value that a line becomes; no variable where the field is dropped."""
         if len(line) > self.max_header_line:
             raise ProtocolError('a header line is too long', 431)
-        name, colon, raw = line.partition(b':')
-        try:
-            key = self._names[name]
-        except KeyError:
-            key = self._variable(name)
-        if not colon or not grammar.FIELD_VALUE.fullmatch(raw):
+        name, colon, value = line.decode('latin-1').partition(':')
+        key: str | None = self._names[name]
+        # What is printable is allowed, and found out in a third of the time.
+        if not colon or not (value.isprintable() or grammar.FIELD_VALUE.fullmatch(value)):
             raise ProtocolError('a header line is malformed')
-        value = raw.strip(b' \t').decode('latin-1')
+        value = value.strip(' \t')
         if key == 'HTTP_HOST' and not grammar.HOST.fullmatch(value):
             raise ProtocolError('the Host field is malformed')
         if key == 'CONTENT_LENGTH':
@@ -178,51 +194,44 @@ class HeadParser:
                 raise ProtocolError('the Content-Length field is malformed')
             if len(value) > _MAX_DIGITS:
                 value = value.lstrip('0') or '0'  # int() refuses thousands of digits, zeros or not
-        if len(line) <= _MEMORABLE:
-            if len(self._fields) >= _MEMORY:
-                self._fields.clear()
-            self._fields[line] = key, value
         return key, value
 
-    def _variable(self, name: bytes) -> str | None:
-        """RFC 3875 4.1.18: the variable that a field of this name becomes; None for a field that is dropped."""
-        if not grammar.FIELD_NAME.fullmatch(name):
-            raise ProtocolError('a header line is malformed')
-        key: str | None = None
-        if b'_' not in name:  # "X_Y" and "X-Y" would be one variable: a way past a proxy's checks
-            key = name.decode('ascii').upper().replace('-', '_')
-            if key not in ('CONTENT_LENGTH', 'CONTENT_TYPE'):
-                key = f'HTTP_{key}'
-        if len(name) <= _MEMORABLE and len(self._names) < _MEMORY:
-            self._names[name] = key
-        return key
+
+def _variable(name: str) -> str | None:
+    """RFC 3875 4.1.18: the variable that a field of this name becomes; None for a field that is dropped."""
+    if not grammar.TOKEN.fullmatch(name):
+        raise ProtocolError('a header line is malformed')
+    if '_' in name:  # "X_Y" and "X-Y" would be one variable: a way past a proxy's checks
+        return None
+    key = name.upper().replace('-', '_')
+    return key if key in ('CONTENT_LENGTH', 'CONTENT_TYPE') else f'HTTP_{key}'
 
 
-def _split_target(method: str, target: bytes) -> tuple[str | None, bytes, bytes]:
+def _split_target(method: str, target: str) -> tuple[str | None, str, str]:
     """RFC 9112 3.2: the authority (None but in absolute form), the raw path and the raw query of a target."""
     if method == 'CONNECT':
         raise ProtocolError('CONNECT is for proxies', 501)
-    if target.startswith(b'/'):
-        path, _, query = target.partition(b'?')
+    if target[0] == '/':
+        path, _, query = target.partition('?')
         return None, path, query
-    if target == b'*':
+    if target == '*':
         if method != 'OPTIONS':
             raise ProtocolError('the target * is for OPTIONS')
-        return None, target, b''
-    match = grammar.ABSOLUTE_FORM.fullmatch(target.decode('ascii'))
+        return None, target, ''
+    match = grammar.ABSOLUTE_FORM.fullmatch(target)
     # RFC 9110 4.2.4: userinfo before the host is treated as an error; HOST has no "@".
     if match is None or not grammar.HOST.fullmatch(match[1]):
         raise ProtocolError('the request target is malformed')
-    authority, path_text, query_text = match.groups()
-    if not path_text:
+    authority, path, query = match.groups('')
+    if not path:
         # RFC 9110 4.2.3: none is "/", but for OPTIONS, where it is what asterisk form says (RFC 9112 3.2.4).
-        path_text = '*' if method == 'OPTIONS' and query_text is None else '/'
-    return authority, path_text.encode(), (query_text or '').encode()
+        path = '*' if method == 'OPTIONS' and match[3] is None else '/'
+    return authority, path, query
 
 
-def _unquote(path: bytes) -> str:
+def _unquote(path: str) -> str:
     """PEP 3333: the path percent-decoded, its bytes as code points."""
-    return grammar.PERCENT_ENCODED.sub(lambda match: bytes((int(match[1], 16),)), path).decode('latin-1')
+    return grammar.PERCENT_ENCODED.sub(lambda match: chr(int(match[1], 16)), path)
 
 
 def _repeated(key: str, first: str, second: str) -> str:
@@ -241,7 +250,9 @@ def _framing(minor: int, environ: dict[str, Any]) -> tuple[bool, int, bool]:
     """Whether the connection persists, the body's length or CHUNKED, and whether 100 (Continue) is awaited."""
     persist = minor == 1
     connection = environ.get('HTTP_CONNECTION')
-    if connection is not None:
+    if connection == 'keep-alive':  # nearly all that is ever said
+        persist = True
+    elif connection is not None:
         tokens = _tokens(connection)
         # RFC 9112 9.3: close wins over keep-alive, and 1.0 persists only when asked to.
         persist = 'close' not in tokens and (minor == 1 or 'keep-alive' in tokens)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from prefork.errors import ApplicationError
 from prefork.http1 import grammar
+from prefork.http1.memory import Memory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from typing import Any, TypeAlias
+
+    Prepared: TypeAlias = tuple[bytes, int, int | None, int]
+    """The status line and the fields; the status code; the Content-Length; which fields of a meaning there are."""
 
 CHUNKED = -1
 """The length of a body that is sent in chunks."""
@@ -40,18 +44,51 @@ _HOP_BY_HOP = frozenset(
 )
 _MEANING = {'content-length': _LENGTH, 'date': _DATE, 'server': _SERVER}
 
-# Fields and status lines that were validated and encoded once.  Applications make few different ones; where they
-# do make many, the memory is emptied instead of growing.
-_MEMORY = 2048
-_MEMORABLE = 512
 _LENGTH_DIGITS = 18
-_fields: dict[tuple[str, str], tuple[bytes, int]] = {}
-_statuses: dict[str, tuple[bytes, int]] = {}
+
+
+def prepare(status: str, headers: list[tuple[str, str]]) -> Prepared:
+    """What ``start_response`` was given, validated and encoded; ``encode_head`` makes a head of it.
+
+    Raises ApplicationError where PEP 3333 is broken, at once, so that the traceback shows who did.
+    """
+    if type(headers) is not list:  # PEP 3333 wants this very type, as the list is the server's to change
+        raise ApplicationError(f'the response headers must be a list, not {type(headers).__name__}')
+    # Applications make few different heads, and those that differ have most fields in common.
+    key = (status, *headers)
+    try:
+        return _heads[key]  # type: ignore[no-any-return]
+    except TypeError:  # something in it has no hash, and so is neither a str nor a tuple of them
+        return _prepare(key)
+
+
+def _prepare(key: tuple[Any, ...]) -> Prepared:
+    status, *headers = key
+    if not isinstance(status, str):
+        raise ApplicationError(f'the status must be a str, not {type(status).__name__}')
+    line, code = _statuses[status]
+    parts = [line]
+    seen = 0
+    length: int | None = None
+    for field in headers:
+        try:
+            encoded, meaning = _fields[field]
+        except TypeError:
+            encoded, meaning = _field_line(field)
+        if meaning:
+            if meaning & seen & _LENGTH:
+                raise ApplicationError('the response has two Content-Length fields')
+            seen |= meaning
+            if meaning == _LENGTH:
+                length = int(field[1])
+                if code == 204 or code == 205:  # RFC 9110 8.6: a 204 must not have one; a 205 gets ours
+                    continue
+        parts.append(encoded)
+    return b''.join(parts), code, length, seen
 
 
 def encode_head(
-    status: str,
-    headers: Sequence[tuple[str, str]],
+    prepared: Prepared,
     minor: int,
     persist: bool,
     bodiless: bool,
@@ -64,29 +101,10 @@ def encode_head(
 
     ``minor`` and ``persist`` are what the request's head said, ``bodiless`` is a HEAD request, ``known_length`` the
     body's length where all of it is at hand.  ``date`` and ``server`` are whole field lines, left out where the
-    application has its own.  Raises ApplicationError where PEP 3333 is broken.
+    application has its own.
     """
-    try:
-        line, code = _statuses[status]
-    except (KeyError, TypeError):
-        line, code = _status_line(status)
-    parts = [line]
-    seen = 0
-    length: int | None = None
-    for field in headers:
-        try:
-            encoded, meaning = _fields[field]
-        except (KeyError, TypeError):
-            encoded, meaning = _field_line(field)
-        if meaning:
-            if meaning & seen & _LENGTH:
-                raise ApplicationError('the response has two Content-Length fields')
-            seen |= meaning
-            if meaning == _LENGTH:
-                length = int(field[1])
-                if code == 204 or code == 205:  # RFC 9110 8.6: a 204 must not have one; a 205 gets ours
-                    continue
-        parts.append(encoded)
+    fields, code, length, seen = prepared
+    parts = [fields]
     if code in WITHOUT_CONTENT or bodiless:
         parts.append(_length_without_content(code, length, known_length))
         length = 0
@@ -126,23 +144,6 @@ def encode_chunk(data: bytes) -> bytes:
     return b'%x\r\n%b\r\n' % (len(data), data)
 
 
-def check_headers(status: object, headers: object) -> None:
-    """Refuse at once what PEP 3333 has ``start_response`` refuse, so that the traceback shows who gave it."""
-    if not isinstance(status, str):
-        raise ApplicationError(f'the status must be a str, not {type(status).__name__}')
-    if type(headers) is not list:  # PEP 3333 wants this very type, as the list is the server's to change
-        raise ApplicationError(f'the response headers must be a list, not {type(headers).__name__}')
-    if status not in _statuses:
-        _status_line(status)
-    for field in headers:
-        try:
-            known = field in _fields
-        except TypeError:
-            known = False
-        if not known:
-            _field_line(field)
-
-
 def error_page(status: str, reason: str) -> tuple[bytes, list[tuple[str, str]]]:
     """A short plain body for a response of our own, and its fields."""
     body = f'{status}\n\n{reason}\n'.encode() if reason else f'{status}\n'.encode()
@@ -167,16 +168,9 @@ REASONS = {
 
 
 def _status_line(status: str) -> tuple[bytes, int]:
-    if not isinstance(status, str):
-        raise ApplicationError(f'the status must be a str, not {type(status).__name__}')
     if not grammar.STATUS.fullmatch(status):
         raise ApplicationError(f'the status {status!r} is not three digits, a blank and a reason')
-    known = f'HTTP/1.1 {status}\r\n'.encode('latin-1'), int(status[:3])
-    if len(status) <= _MEMORABLE:
-        if len(_statuses) >= _MEMORY:
-            _statuses.clear()
-        _statuses[status] = known
-    return known
+    return f'HTTP/1.1 {status}\r\n'.encode('latin-1'), int(status[:3])
 
 
 def _field_line(field: object) -> tuple[bytes, int]:
@@ -194,9 +188,17 @@ def _field_line(field: object) -> tuple[bytes, int]:
         raise ApplicationError(f'{name} is between the server and the client; an application may not set it')
     if lower == 'content-length' and not (len(value) <= _LENGTH_DIGITS and grammar.CONTENT_LENGTH.fullmatch(value)):
         raise ApplicationError(f'the Content-Length {value!r} is not a whole number')
-    known = f'{name}: {value}\r\n'.encode('latin-1'), _MEANING.get(lower, _ORDINARY)
-    if len(known[0]) <= _MEMORABLE:
-        if len(_fields) >= _MEMORY:
-            _fields.clear()
-        _fields[field] = known
-    return known
+    return f'{name}: {value}\r\n'.encode('latin-1'), _MEANING.get(lower, _ORDINARY)
+
+
+def _field_size(field: tuple[str, str]) -> int:
+    return len(field[0]) + len(field[1])
+
+
+def _head_size(head: tuple[str, *tuple[tuple[str, str], ...]]) -> int:
+    return len(head[0]) + sum(map(_field_size, head[1:]))
+
+
+_heads = Memory(_prepare, size=_head_size)
+_fields = Memory(_field_line, size=_field_size)
+_statuses = Memory(_status_line)

@@ -162,6 +162,9 @@ def _of_mold(supervisor: Supervisor, now: float, number: int, kind: str, body: d
             return supervisor.mold_unsafe(now, number, body['found'])
         case 'failed':
             return supervisor.mold_failed(now, number, f'the application cannot be loaded: {body["reason"]}')
+        case 'forked':
+            server, generation, slot = body['key']
+            return supervisor.spawned(now, (server, generation, slot), int(body['pid']))
         case 'unspawned':
             server, generation, slot = body['key']
             return supervisor.unspawned(now, (server, generation, slot), body['reason'])

@@ -20,7 +20,7 @@ from prefork.master import linux, orders
 from prefork.master.child import run_worker
 from prefork.master.children import Children, event
 from prefork.master.guard import Guard
-from prefork.master.mold import run_mold
+from prefork.master.mold import get_ready_to_fork, run_mold
 from prefork.master.oom import OomKills
 from prefork.master.orders import Backlog
 from prefork.master.signals import MASTER_SIGNALS, Signals, fork, in_foreground
@@ -323,6 +323,7 @@ class Master:
     def _start_mold(self, order: orders.StartMold) -> None:
         number, now = order.generation, self._clock()
         site = self._sites.of(number)
+        get_ready_to_fork()
         try:
             ours, pid = _fork_with_channel(lambda ours, theirs: self._be_mold(ours, theirs, site, order.preload))
         except OSError as error:
@@ -531,7 +532,9 @@ def _lives(status: int) -> bool:
 
 
 def _kill(pid: int, number: int) -> None:
+    """Send a signal to a child, and to nobody else: some of them are told of by processes without our rights."""
     try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         os.kill(pid, number)
-    except ProcessLookupError:
+    except (ChildProcessError, ProcessLookupError):
         pass  # a stranger's pid by now; its end has been heard of, or will be

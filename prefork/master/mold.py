@@ -35,6 +35,19 @@ _FORK_TIMEOUT = 5.0
 """For the process between mold and worker, which does nothing but fork: hooks of the application may hang in that."""
 
 
+def get_ready_to_fork() -> None:
+    """In the master: have in memory what every child needs, and keep the garbage collector from writing to it.
+
+    Modules that a mold imports go to free blocks all over the pages that it shares with the master, and each of these
+    is then there twice.  2.6 MiB of PSS of a master, a mold and two workers.
+    """
+    import prefork.worker.loop  # noqa: F401
+
+    gc.unfreeze()  # what an earlier generation has left
+    gc.collect()
+    gc.freeze()
+
+
 def run_mold(channel: Channel, site: Site, board: Scoreboard, kind: Preload) -> int:
     """Be the mold of ``site``: load, report, and fork until the master closes the channel; the exit status."""
     start_faulthandler()
@@ -86,8 +99,6 @@ class _Mold:
 
     def freeze(self) -> None:
         """Put all there is out of the garbage collector's reach: marking it would copy every page in every worker."""
-        import prefork.worker.loop  # for the workers to share
-
         if any(settings.max_rss for settings in self._site.deployment.servers.values()):
             import prefork.worker.memory  # noqa: F401
 
@@ -125,13 +136,18 @@ class _Mold:
         ``others`` came with messages that are still to be obeyed.
         """
         worker_channel = Channel(socket.socket(fileno=message.descriptors[0]))
+        key, row = message.body['key'], self._board[message.body['row']]
+        row.put('pid', 0)
         try:
             between = fork(lambda: self._fork_worker(message.body, worker_channel, others))
             reason = self._wait_for(between)
         except OSError as error:
             reason = f'could not be forked: {error.strerror}'
         if reason:
-            self._say('unspawned', key=message.body['key'], reason=reason)
+            self._say('unspawned', key=key, reason=reason)
+        elif pid := row.get('pid'):
+            # It says so itself, unless a hook hangs before it can.  The master is its parent by now.
+            self._say('forked', key=key, pid=pid)
         worker_channel.close()  # not before that: who finds it closed would know no reason
 
     def _wait_for(self, between: int) -> str:
@@ -167,8 +183,7 @@ class _Mold:
             return run_worker((server, generation, slot), worker_channel, row, seat, self._site, self._apps, ready_url)
 
         try:
-            pid = fork(be_worker)
+            row.put('pid', fork(be_worker))  # for the mold to know
         except OSError:
             return EX_SOFTWARE
-        worker_channel.send('spawned', pid=pid)  # as the worker does, unless a hook hangs before it can
         return EX_OK

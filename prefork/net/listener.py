@@ -129,7 +129,9 @@ def wrap(listener: Listener, context: ssl.SSLContext) -> None:
 
 
 def _open_tcp(address: Address, settings: Settings) -> Listener:
-    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    # As text the name would go through encodings.idna, even an address: 0.3 MiB of code and tables.
+    host = address.host.encode() if address.host.isascii() else address.host
+    found = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, _, protocol, _, endpoint = found[0]
     sock = socket.socket(family, socket.SOCK_STREAM, protocol)
     try:

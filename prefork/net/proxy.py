@@ -9,15 +9,13 @@ from __future__ import annotations
 import re
 
 from prefork.errors import ProtocolError
+from prefork.net.origin import TRUSTED, set_scheme
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from ipaddress import IPv4Address, IPv6Address
     from typing import Any
-
-TRUSTED = 'prefork.trusted_proxy'
-"""The environ key that says whether the request was sent by a trusted proxy; there only where any is trusted."""
 
 UNIX = 'unix'
 
@@ -126,15 +124,6 @@ class TrustedProxies:
             if not hop.client or not self.trusts(hop.client):
                 break
         return found
-
-
-def set_scheme(environ: dict[str, Any], scheme: str) -> None:
-    """Have ``environ`` say that the client used ``scheme``, in PEP 3333's variable and in CGI's."""
-    environ['wsgi.url_scheme'] = scheme
-    if scheme == 'https':
-        environ['HTTPS'] = 'on'
-    else:
-        environ.pop('HTTPS', None)
 
 
 def text_of(address: IPv4Address | IPv6Address) -> str:

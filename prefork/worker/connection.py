@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from prefork.http1.head import HeadParser
     from prefork.net.preface import Preface
     from prefork.net.transport import PlainTransport, TLSTransport
     from prefork.worker.loop import Loop
@@ -66,6 +67,7 @@ class Connection:
         '_interest',
         '_loop',
         '_pace',
+        '_parser',
         '_preface',
         '_received',
         '_recv',
@@ -75,7 +77,6 @@ class Connection:
         '_started',
         '_transport',
         'aborted',
-        'base',
         'bodiless',
         'client',
         'code',
@@ -84,6 +85,7 @@ class Connection:
         'failed',
         'minor',
         'out',
+        'own',
         'persist',
         'phase',
         'produced',
@@ -118,14 +120,21 @@ class Connection:
         self.resets = False  # where that would be all that ends the response, so that no other end tells the client
 
     def open(
-        self, transport: PlainTransport | TLSTransport, client: tuple[str, int], base: dict[str, Any], phase: Phase
+        self,
+        transport: PlainTransport | TLSTransport,
+        parser: HeadParser,
+        client: tuple[str, int],
+        own: dict[str, Any],
+        phase: Phase,
     ) -> None:
-        """Begin with a client that was accepted: ``base`` is the environ that all its requests start from."""
+        """Begin with a client that was accepted: ``parser`` makes what all requests of its listener start from, and
+        ``own`` is what those of this connection have beside that."""
         self._transport = transport
         self._recv = transport.recv
         self.out.open(transport)
         self.client = client
-        self.base = base
+        self._parser = parser
+        self.own = own
         self._buffer = b''
         self._scanned = 0
         self._received = 0  # bytes of the present body
@@ -230,7 +239,7 @@ class Connection:
             self._introduce(parser.preface)
 
     def _introduce(self, preface: Preface) -> None:
-        self.base = self._loop.gateway.introduce(self.base, preface)
+        self.own = self._loop.gateway.introduce(self.own, preface)
         self.client = preface.client or self.client
         if self._transport.tls:
             self.phase = HANDSHAKE
@@ -241,7 +250,7 @@ class Connection:
     def _on_handshake(self) -> None:
         try:
             self._transport.handshake()
-            self.base.update(self._transport.variables())
+            self.own.update(self._transport.variables())
         except BlockingIOError:
             self._watch(EVENT_WRITE if self._transport.wants_write else EVENT_READ)
             return
@@ -292,10 +301,10 @@ class Connection:
                 self._await_head(data)
                 return
             self._scanned = 0
-            environ = self.base.copy()
-            self._head = head = data[:end]
+            self._head = head = data[: end + 2]
             try:
-                self.minor, self.persist, length, expects = loop.parser.parse(head, environ)
+                environ, self.minor, self.persist, length, expects = self._parser.parse(head)
+                environ.update(self.own)
                 if length > loop.largest_body:
                     raise ProtocolError('the body is too large', 413)
                 if loop.behind_proxies:
@@ -321,7 +330,7 @@ class Connection:
     def _await_head(self, data: bytes) -> None:
         """``data`` has no whole head yet: see that it can become one, and wait."""
         try:
-            self._loop.parser.check_partial(data, self._scanned)
+            self._parser.check_partial(data, self._scanned)
         except ProtocolError as error:
             self._head = data
             self.refuse(error)
@@ -474,13 +483,13 @@ class Connection:
         loop.count_error()
         if error.status == 507:
             loop.note_shortage(f'{self.line}: {error.reason}: {loop.settings.spool_dir}: {error.__cause__}')
-        known = self.environ or self.base  # ``client`` may still be who sent the request before this one
+        known = self.environ or self.own  # ``client`` may still be who sent the request before this one
         self.client = known['REMOTE_ADDR'], int(known['REMOTE_PORT'])
         self._drop_body()
         status = f'{error.status} {response.REASONS[error.status]}'
         body, headers = response.error_page(status, error.reason)
         head, self.code, _, _ = response.encode_head(
-            status, headers, 1, False, False, None, loop.gateway.date(), SERVER
+            response.prepare(status, headers), 1, False, False, None, loop.gateway.date(), SERVER
         )
         if self._head.startswith(b'HEAD '):
             body = b''  # RFC 9110 9.3.2: whatever else is wrong with the request

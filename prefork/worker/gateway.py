@@ -17,7 +17,7 @@ from prefork import __version__
 from prefork.errors import ApplicationError, BodyError, ClientGone, ClientTooSlow, RequestTimeout
 from prefork.http1 import response
 from prefork.logs import logger
-from prefork.net.proxy import TRUSTED, set_scheme
+from prefork.net.origin import TRUSTED, set_scheme
 from prefork.worker.lease import Lease
 from prefork.worker.outbox import HIGH_WATER
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, BinaryIO, TypeAlias
 
+    from prefork.http1.response import Prepared
     from prefork.net.listener import Listener
     from prefork.net.preface import Preface
     from prefork.net.proxy import TrustedProxies
@@ -82,21 +83,21 @@ class Gateway:
             set_scheme(environ, 'https')
         return environ
 
-    def client_environ(self, base: dict[str, Any], address: str, port: int) -> dict[str, Any]:
-        """What all requests of a connection have in common; ``address`` is '' for the peer on a unix socket."""
-        environ = {**base, 'REMOTE_ADDR': address, 'REMOTE_PORT': str(port)}
+    def client_environ(self, address: str, port: int) -> dict[str, Any]:
+        """What the requests of a connection have of their own; ``address`` is '' for the peer on a unix socket."""
+        environ: dict[str, Any] = {'REMOTE_ADDR': address, 'REMOTE_PORT': str(port)}
         if self._proxies is not None:
             environ[TRUSTED] = self._proxies.trusts(address)
         return environ
 
-    def introduce(self, base: dict[str, Any], preface: Preface) -> dict[str, Any]:
-        """The environ of a connection whose proxy has said for whom it speaks; without that, ``base`` is its own."""
+    def introduce(self, own: dict[str, Any], preface: Preface) -> dict[str, Any]:
+        """``own`` of a connection whose proxy has said for whom it speaks; without that, it stays as it is."""
         if preface.local:
-            return base
+            return own
         if preface.client is None:
-            environ = {**base, TRUSTED: False}  # the proxy is trusted, which goes for nobody whom it doesn't name
+            environ = {**own, TRUSTED: False}  # the proxy is trusted, which goes for nobody whom it doesn't name
         else:
-            environ = self.client_environ(base, *preface.client)
+            environ = own | self.client_environ(*preface.client)
         if preface.tls:
             set_scheme(environ, 'https')
         return environ
@@ -189,15 +190,14 @@ class Exchange(Lease):
     has kept ``write`` must not get at what may be another request's connection.
     """
 
-    __slots__ = ('_gateway', '_headers', '_remaining', '_started', '_status', 'complete', 'connection')
+    __slots__ = ('_gateway', '_prepared', '_remaining', '_started', 'complete', 'connection')
 
     def __init__(self, gateway: Gateway, connection: Connection) -> None:
         self.since = 0.0
         self.claimed = self.ended = self.complete = False
         self._gateway = gateway
         self.connection = connection
-        self._status: str | None = None
-        self._headers: Headers = []
+        self._prepared: Prepared | None = None  # what start_response was given
         self._started = False  # the head is out; _remaining says how the body is framed
         self._remaining = 0
 
@@ -209,11 +209,9 @@ class Exchange(Lease):
                     raise exc_info[1].with_traceback(exc_info[2])
             finally:
                 exc_info = None  # it refers to this frame
-        elif self._status is not None:
+        elif self._prepared is not None:
             raise ApplicationError('start_response was called twice without exc_info')
-        response.check_headers(status, headers)
-        self._status = status
-        self._headers = headers
+        self._prepared = response.prepare(status, headers)
         return self.write
 
     def write(self, data: bytes) -> None:
@@ -275,7 +273,7 @@ class Exchange(Lease):
 
     def send_file(self, wrapper: FileWrapper) -> None:
         """A file of the kernel's goes by sendfile, from a descriptor of our own; any other is a body of blocks."""
-        region = None if self._started or self._status is None else wrapper.region()
+        region = None if self._started or self._prepared is None else wrapper.region()
         if region is None:
             self.send_each(wrapper)
             return
@@ -330,8 +328,9 @@ class Exchange(Lease):
             connection.aborted = self._remaining != 0  # else nothing is missing
             connection.resets = self._remaining == response.UNTIL_CLOSE
             return
-        self._status = f'{code} {response.REASONS[code]}'
-        body, self._headers = response.error_page(self._status, reason)
+        status = f'{code} {response.REASONS[code]}'
+        body, headers = response.error_page(status, reason)
+        self._prepared = response.prepare(status, headers)
         try:
             head = self._head(len(body))
             connection.out.put(head + self._counted(body))
@@ -340,12 +339,11 @@ class Exchange(Lease):
 
     def _head(self, known_length: int | None) -> bytes:
         """The bytes of the head, which is then as good as out."""
-        if self._status is None:
+        if self._prepared is None:
             raise ApplicationError('the application returned without start_response')
         connection = self.connection
         head, connection.code, self._remaining, connection.persist = response.encode_head(
-            self._status,
-            self._headers,
+            self._prepared,
             connection.minor,
             connection.persist and self._gateway.persistent,
             connection.bodiless,

@@ -16,7 +16,7 @@ from functools import partial
 from prefork import scoreboard
 from prefork.http1.head import HeadParser
 from prefork.logs import Sparingly, logger
-from prefork.net.proxy import TRUSTED
+from prefork.net.origin import TRUSTED
 from prefork.net.transport import PlainTransport, TLSTransport
 from prefork.worker import lease
 from prefork.worker.backlog import Backlog
@@ -81,9 +81,6 @@ class Loop:
         on_worn: Callable[[str], None] | None = None,
     ) -> None:
         self.settings = settings
-        self.parser = HeadParser(
-            settings.max_header_line, settings.max_headers, settings.max_head, settings.max_url_len
-        )
         self.gateway = Gateway(app, settings, multiprocess)
         self.respond = self.gateway.respond
         self.behind_proxies = self.gateway.behind_proxies
@@ -106,7 +103,7 @@ class Loop:
         self._errors = self._accepted = 0
         self._row = row
         self._listeners = list(listeners)
-        self._bases = {listener: self.gateway.base_environ(listener) for listener in listeners}
+        self._parsers = {listener: self._parser_for(listener) for listener in listeners}
         self._listening = False
         self._duty = duty
         if duty is not None:
@@ -128,6 +125,16 @@ class Loop:
         self._emptying: list[Listener] = []  # while it drains: whose backlog nobody else will accept
         self._settled = 0.0  # when what had begun to connect has connected
         self._stopped = False
+
+    def _parser_for(self, listener: Listener) -> HeadParser:
+        limits = self.settings
+        return HeadParser(
+            limits.max_header_line,
+            limits.max_headers,
+            limits.max_head,
+            limits.max_url_len,
+            self.gateway.base_environ(listener),
+        )
 
     # --- for the owner ---
 
@@ -165,11 +172,11 @@ class Loop:
         """Serve a client that is connected already, as if it had come to the first listener from this machine."""
         listener = self._listeners[0]
         client = ('', 0) if listener.address.scheme == 'unix' else ('127.0.0.1', 0)
-        base = self.gateway.client_environ(self._bases[listener], *client)
-        if base['SERVER_NAME'] in _WILDCARDS:
-            base['SERVER_NAME'] = 'localhost'
+        own = self.gateway.client_environ(*client)
+        if listener.address.host in _WILDCARDS:
+            own['SERVER_NAME'] = 'localhost'
         sock.setblocking(False)
-        self.pool.take().open(PlainTransport(sock), client, base, Phase.IDLE)
+        self.pool.take().open(PlainTransport(sock), self._parsers[listener], client, own, Phase.IDLE)
         self.look_at(self.now + self._shortest_timeout)
 
     def run(self) -> bool:
@@ -485,15 +492,14 @@ class Loop:
             return True
         sock.setblocking(False)
         self._accepted += 1
-        base = self._bases[listener]
         client = ('', 0)
         if listener.address.scheme != 'unix' and isinstance(address, tuple):
             client = address[0], address[1]
-        base = self.gateway.client_environ(base, *client)
-        if base['SERVER_NAME'] in _WILDCARDS:
-            base['SERVER_NAME'] = sock.getsockname()[0]
+        own = self.gateway.client_environ(*client)
+        if listener.address.host in _WILDCARDS:
+            own['SERVER_NAME'] = sock.getsockname()[0]
         proxied = self.settings.proxy_protocol
-        if proxied and not base.get(TRUSTED):
+        if proxied and not own.get(TRUSTED):
             sock.close()
             self.note_refusal(client[0], 'trusted_proxies has no such address')
             return True
@@ -501,9 +507,11 @@ class Loop:
         if listener.tls:
             # The listener's socket is an SSLSocket, and what it accepts is one too.
             phase = Phase.PREFACE if proxied else Phase.HANDSHAKE
-            connection.open(TLSTransport(sock), client, base, phase)  # type: ignore[arg-type]
+            transport: PlainTransport | TLSTransport = TLSTransport(sock)  # type: ignore[arg-type]
         else:
-            connection.open(PlainTransport(sock), client, base, Phase.PREFACE if proxied else Phase.IDLE)
+            phase = Phase.PREFACE if proxied else Phase.IDLE
+            transport = PlainTransport(sock)
+        connection.open(transport, self._parsers[listener], client, own, phase)
         self.look_at(self.now + self._shortest_timeout)  # before the deadline that it has, or gets next
         return True
 

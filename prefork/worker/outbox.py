@@ -14,9 +14,12 @@ from prefork.worker.spool import NO_DIRECTORY, open_temporary
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeAlias
 
     from prefork.net.transport import PlainTransport, TLSTransport
     from prefork.settings import Settings
+
+    Queue: TypeAlias = deque['bytes | memoryview | FileRegion']
 
 HIGH_WATER = 65536
 """Bytes that may wait for a client before the application's next block is not asked for."""
@@ -25,6 +28,10 @@ TURN = 0.001
 """Seconds that a connection is served for, however much it sends or reads, before the others have their turn."""
 
 _BLOCK = 1 << 18  # bytes that the socket is given at once: not so many that a turn could be much longer than it should
+
+_NOTHING: Queue = deque()
+"""The queue of all who have nothing in theirs; nothing is put here.  A deque of one's own has 620 bytes from the start:
+that would be a quarter of what an idle connection takes."""
 
 
 class FileRegion:
@@ -51,7 +58,7 @@ class Outbox:
         self._settings = settings
         self._clock = clock
         self._overflow: FileRegion | None = None
-        self.queue: deque[bytes | memoryview | FileRegion] = deque()
+        self.queue = _NOTHING
 
     def open(self, transport: PlainTransport | TLSTransport) -> None:
         """Begin with a new client."""
@@ -89,14 +96,14 @@ class Outbox:
         self.put(head + body[:HIGH_WATER])  # in one piece, so that the client isn't woken for a head
         rest = memoryview(body)[HIGH_WATER:]
         if self.queue:
-            self.queue.append(rest)
+            self._enqueue(rest)
             self.queued += len(rest)
         elif rest:
             self.put(rest)
 
     def put_file(self, descriptor: int, offset: int, count: int) -> None:
         """Send or queue ``count`` bytes of a file; the descriptor is the outbox's from now on.  Raises ClientGone."""
-        self.queue.append(FileRegion(descriptor, offset, count))
+        self._enqueue(FileRegion(descriptor, offset, count))
         if len(self.queue) == 1:
             self.flush()
             if self.broken:
@@ -118,7 +125,10 @@ class Outbox:
             self.moved += sent
             if self._clock() > end:
                 break
-        return not queue
+        if queue:
+            return False
+        self.queue = _NOTHING
+        return True
 
     def finish(self) -> None:
         """The response has been taken: count the next one from nothing."""
@@ -134,6 +144,7 @@ class Outbox:
             try:
                 item = self.queue.popleft()
             except IndexError:
+                self.queue = _NOTHING
                 return
             if isinstance(item, FileRegion):
                 os.close(item.descriptor)
@@ -158,11 +169,16 @@ class Outbox:
             os.close(region.descriptor)
         return sent
 
+    def _enqueue(self, item: bytes | memoryview | FileRegion) -> None:
+        if self.queue is _NOTHING:
+            self.queue = deque()
+        self.queue.append(item)
+
     def _append(self, data: bytes | memoryview) -> None:
         if self.queued > HIGH_WATER and self.queued + len(data) > self._settings.body_buffer:
             self._spill(data)
             return
-        self.queue.append(data)
+        self._enqueue(data)
         self.queued += len(data)
 
     def _spill(self, data: bytes | memoryview) -> None:
@@ -174,7 +190,7 @@ class Outbox:
                 if settings.spool_dir == NO_DIRECTORY:
                     raise OSError('there is spool_dir = none for it')
                 region = self._overflow = FileRegion(open_temporary(settings.spool_dir), 0, 0)
-                self.queue.append(region)
+                self._enqueue(region)
             end = region.offset + region.count
             if end + len(data) > settings.max_body:
                 raise OSError(f'it would need more than max_body = {settings.max_body} bytes')

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib
 import json
 import os
 import platform
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,7 +19,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from benchlib import cases, environment, report, rounds, servers
+from benchlib import cases, environment, page, picture, report, rounds, servers
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -57,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--seconds', type=_positive, default=2, metavar='S', help='of each turn; default: 2')
     parser.add_argument('--connections', type=_positive, default=32, metavar='N', help='default: 32')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write all samples there')
+    parser.add_argument('--write', type=Path, metavar='DIR', help='write a page with the table and a picture there')
     parser.add_argument(
         '--venv', type=Path, default=CHECKOUT / '.bench-venv', metavar='DIR', help='default: .bench-venv'
     )
@@ -87,6 +90,8 @@ def _missing(options: argparse.Namespace) -> str:
     """What keeps us from measuring here, and what helps; '' if nothing does."""
     if not _served(options):
         return ''
+    if options.write and servers.OURS not in options.servers:
+        return f'--write draws multiples of {servers.OURS}: it has to be among the servers'
     if not hasattr(os, 'pidfd_open'):
         return 'needs Linux'
     if len(os.sched_getaffinity(0)) < 2:
@@ -112,17 +117,21 @@ def _bench(options: argparse.Namespace) -> None:
     complaints = environment.ensure(options.venv, CHECKOUT, environment.PACKAGES if served else ())
     versions = environment.versions(options.venv)
     results = report.Results()
+    run = _circumstances(options)
     if served:
         _load_servers(options, served, results)
         labels = {name: _label(servers.BY_NAME[name], versions) for name in options.servers}
-        print(_heading(options))
+        print(f'\n{run.where}\n{run.how}\nx: the median of {servers.OURS} over that of the server\n')
         print(report.table(results, [case.name for case in served], labels, servers.OURS))
-        print('\n'.join(['', *report.remarks(results, labels), *complaints, report.unrest(results, labels)]).rstrip())
+        remarks = [*report.remarks(results, labels), *complaints, *filter(None, [report.unrest(results, labels)])]
+        print('\n'.join(['', *remarks]).rstrip())
+        if options.write:
+            _write(options.write, results, served, labels, run, remarks)
     elif complaints:
         print('\n'.join(complaints), file=sys.stderr)
     figures = {name: _measure_alone(name, options) for name in options.cases if name in cases.ALONE_BY_NAME}
     if options.json:
-        document = {**_document(options, versions), 'cases': report.as_json(results, servers.OURS), 'alone': figures}
+        document = {**_document(run, versions), 'cases': report.as_json(results, servers.OURS), 'alone': figures}
         options.json.write_text(json.dumps(document, indent=1) + '\n')
 
 
@@ -167,13 +176,44 @@ def _label(server: servers.Server, versions: dict[str, str]) -> str:
     return ' '.join([server.name, *found[:1]])
 
 
-def _heading(options: argparse.Namespace) -> str:
-    return (
-        f'\n{time.strftime("%Y-%m-%d")}, {_processor()}, Linux {platform.release()}, '
-        f'Python {platform.python_version()}; one worker, {options.connections} connections\n'
-        f'median of {options.rounds} rounds of {options.seconds} s; '
-        f'x: the median of {servers.OURS} over that of the server\n'
+def _circumstances(options: argparse.Namespace) -> page.Circumstances:
+    return page.Circumstances(
+        date=time.strftime('%Y-%m-%d'),
+        processor=_processor(),
+        processors=len(os.sched_getaffinity(0)),
+        kernel=platform.release(),
+        python=platform.python_version(),
+        rounds=options.rounds,
+        seconds=options.seconds,
+        connections=options.connections,
+        command=_command(options),
     )
+
+
+def _command(options: argparse.Namespace) -> str:
+    """What measures the same again: the options that aren't as they'd be anyway, and not those that name places."""
+    words = ['scripts/bench']
+    for name in ('cases', 'servers', 'rounds', 'seconds', 'connections'):
+        value = getattr(options, name)
+        if value != _parser().get_default(name):
+            words += [f'--{name}', ','.join(value) if isinstance(value, list) else str(value)]
+    return shlex.join(words)
+
+
+def _write(
+    folder: Path,
+    results: report.Results,
+    served: list[cases.Case],
+    labels: dict[str, str],
+    run: page.Circumstances,
+    remarks: list[str],
+) -> None:
+    """The table as a page, and beside it the picture that it shows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    about = {case.name: case.about for case in served}
+    (folder / page.PAGE).write_text(page.page(results, about, labels, run, remarks))
+    drawn = picture.draw(results, served, list(labels), servers.OURS, servers.BARE, [run.where, run.how])
+    (folder / page.PICTURE).write_text(drawn)
 
 
 def _processor() -> str:
@@ -183,15 +223,9 @@ def _processor() -> str:
     return platform.machine()
 
 
-def _document(options: argparse.Namespace, versions: dict[str, str]) -> dict[str, Any]:
+def _document(run: page.Circumstances, versions: dict[str, str]) -> dict[str, Any]:
     return {
-        'date': time.strftime('%Y-%m-%dT%H:%M:%S%z'),
-        'processor': _processor(),
-        'kernel': platform.release(),
-        'python': platform.python_version(),
-        'rounds': options.rounds,
-        'seconds': options.seconds,
-        'connections': options.connections,
+        **dataclasses.asdict(run),
         'versions': {
             name: versions[name] for server in servers.SERVERS for name in server.distributions if name in versions
         },

@@ -271,6 +271,6 @@ def test_prefix_is_what_the_filter_makes() -> None:
 
 def test_the_server_sets_the_key_that_the_filter_asks_for() -> None:
     """The loader may not import the server's side, so the name stands twice."""
-    from prefork.net import proxy
+    from prefork.net import origin
 
-    assert proxy.TRUSTED == TRUSTED
+    assert origin.TRUSTED == TRUSTED

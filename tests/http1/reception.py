@@ -32,8 +32,8 @@ class Limits(NamedTuple):
     max_url_len: int = 8192
     max_body: int = 1 << 30
 
-    def parser(self) -> HeadParser:
-        return HeadParser(self.max_header_line, self.max_headers, self.max_head, self.max_url_len)
+    def parser(self, base: dict[str, Any] | None = None) -> HeadParser:
+        return HeadParser(self.max_header_line, self.max_headers, self.max_head, self.max_url_len, base)
 
 
 DEFAULTS = Limits()
@@ -84,8 +84,7 @@ class Reception:
             self._scanned = max(len(self.rest) - len(END) + 1, 0)
             return False
         self._scanned = 0
-        environ: dict[str, Any] = {}
-        minor, persist, length, expects = self.parser.parse(self.rest[:end], environ)
+        environ, minor, persist, length, expects = self.parser.parse(self.rest[: end + 2])
         if length > self._limits.max_body:
             raise ProtocolError('the body is too large', 413)
         self._request = Request(environ, minor, persist, length, expects, b'')

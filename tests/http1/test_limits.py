@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from prefork.errors import ProtocolError
-from prefork.http1 import head as head_module
-from prefork.http1.head import END, HeadParser
+from prefork.http1.head import END
+from prefork.http1.memory import LONGEST, MOST
+from prefork.http1.openings import KEY
 from tests.http1.reception import DEFAULTS, FEEDS, Limits, accepted, head, receive, refused
 
 TINY = Limits(max_header_line=20, max_headers=4, max_head=75, max_url_len=8)
@@ -168,21 +169,25 @@ def test_what_follows_a_refusal_is_not_looked_at() -> None:
 # --- the memory of a parser ---
 
 
+# Longer than what is remembered as a whole.
+LONG = b'A: ' + b'a' * KEY
+
+
 def test_different_lines_do_not_fill_the_memory() -> None:
     parser = DEFAULTS.parser()
-    for i in range(2 * head_module._MEMORY + 10):
-        parser.parse(b'GET /%d HTTP/1.1\r\nHost: h%d' % (i, i), {})
-        assert len(parser._lines) <= head_module._MEMORY
-        assert len(parser._fields) <= head_module._MEMORY
-    assert parser._lines
-    assert parser._fields
+    for i in range(2 * MOST + 10):
+        parser.parse(b'GET /%d HTTP/1.1\r\nHost: h%d\r\n%b\r\n' % (i, i, LONG))
+        parser.parse(b'GET /%d HTTP/1.1\r\nHost: h%d\r\n' % (i, i))
+        memories = parser._heads, parser._openings, parser._lines, parser._fields
+        assert all(len(memory) <= MOST for memory in memories)
+    assert all(memories)
 
 
 def test_long_lines_are_not_remembered() -> None:
     parser = DEFAULTS.parser()
-    parser.parse(b'GET /%b HTTP/1.1\r\nHost:%b' % (b'a' * 500, b'b' * 508), {})
+    parser.parse(b'GET /%b HTTP/1.1\r\nHost:%b\r\n' % (b'a' * (LONGEST - 13), b'b' * (LONGEST - 4)))
     assert (len(parser._lines), len(parser._fields)) == (0, 0)
-    parser.parse(b'GET /%b HTTP/1.1\r\nHost:%b' % (b'a' * 498, b'b' * 507), {})
+    parser.parse(b'GET /%b HTTP/1.1\r\nHost:%b\r\n' % (b'a' * (LONGEST - 14), b'b' * (LONGEST - 5)))
     assert (len(parser._lines), len(parser._fields)) == (1, 1)
 
 
@@ -198,28 +203,78 @@ BAD_HEADS = {
 
 
 @pytest.mark.parametrize('name', BAD_HEADS)
-def test_what_was_refused_is_refused_again(name: str) -> None:
+@pytest.mark.parametrize('end', [b'\r\n', b'\r\nB: b\r\n'], ids=['its last line', 'a line before another'])
+def test_what_was_refused_is_refused_again(name: str, end: bytes) -> None:
     parser = TINY.parser()
     for _ in range(3):
         with pytest.raises(ProtocolError):
-            parser.parse(BAD_HEADS[name], {})
+            parser.parse(BAD_HEADS[name] + end)
 
 
-def test_a_head_that_is_remembered_means_the_same_again() -> None:
-    parser = HeadParser(*DEFAULTS[:4])
-    data = b'POST /a%20b?c HTTP/1.1\r\nHost: x\r\nA: b\r\nA_B: c\r\nA: d\r\nContent-Length: 3\r\nExpect: 100-continue'
-    first: dict[str, str] = {}
-    result = parser.parse(data, first)
-    kept = dict(first)
-    first.update(PATH_INFO='changed', HTTP_A='changed')  # an application may do so, to its own request
-    second: dict[str, str] = {}
-    assert parser.parse(data, second) == result == (1, True, 3, True)
-    assert second == kept
-    assert second['HTTP_A'] == 'b, d'
+PAIRS = {
+    'as a whole': b'',
+    'by its opening': b'Accept: %b\r\n' % (b'a' * KEY),
+}
 
 
-def test_the_environ_keeps_what_it_had() -> None:
-    environ = {'SCRIPT_NAME': '', 'wsgi.url_scheme': 'http'}
-    DEFAULTS.parser().parse(b'GET / HTTP/1.1\r\nHost: x', environ)
-    assert environ['wsgi.url_scheme'] == 'http'
-    assert environ['HTTP_HOST'] == 'x'
+@pytest.mark.parametrize('name', PAIRS)
+def test_a_head_that_is_remembered_means_the_same_again(name: str) -> None:
+    parser = DEFAULTS.parser({'SCRIPT_NAME': ''})
+    data = b'POST /a%%20b?c HTTP/1.1\r\nHost: x\r\n%bA: b\r\nA_B: c\r\nA: d\r\nContent-Length: 3\r\n' % PAIRS[name]
+    first = parser.parse(data)
+    assert first[0]['HTTP_A'] == 'b, d'
+    assert first[0]['SCRIPT_NAME'] == ''
+    assert None not in first[0]
+    kept = first[0].copy(), *first[1:]
+    for _ in range(3):
+        first[0].update(SCRIPT_NAME='changed', PATH_INFO='changed', HTTP_A='changed')  # an application may do so
+        first = parser.parse(data)
+        assert first == kept
+
+
+OPENING = b'Host: x\r\nUser-Agent: %b\r\nA: 1\r\n' % (b'a' * KEY)
+
+ENDINGS = {
+    'none': (b'', {}),
+    'one more line': (b'B: 2\r\n', {'HTTP_B': '2'}),
+    'a line that is longer than one that is known': (b'B: 22\r\n', {'HTTP_B': '22'}),
+    'another line, then one that is known': (b'C: 3\r\nB: 2\r\n', {'HTTP_C': '3', 'HTTP_B': '2'}),
+    'a field of the opening': (b'A: 2\r\n', {'HTTP_A': '1, 2'}),
+    'a field of the opening between others': (
+        b'B: 2\r\nA: 2\r\nC: 3\r\n',
+        {'HTTP_A': '1, 2', 'HTTP_B': '2', 'HTTP_C': '3'},
+    ),
+    'a field that is dropped': (b'B_B: 2\r\n', {}),
+    'one that is dropped and one that comes again': (b'B_B: 2\r\nA: 2\r\n', {'HTTP_A': '1, 2'}),
+    'one that is dropped, and as many that come again': (b'B_B: 2\r\nC: 3\r\nC: 4\r\n', {'HTTP_C': '3, 4'}),
+    'an end of a connection': (b'Connection: close\r\n', {'HTTP_CONNECTION': 'close'}),
+}
+
+
+@pytest.mark.parametrize('first', ENDINGS)
+@pytest.mark.parametrize('second', ENDINGS)
+def test_heads_that_begin_alike(first: str, second: str) -> None:
+    """Whatever a parser has learnt of the ones, the others mean what they mean to one that has learnt nothing."""
+    parser = DEFAULTS.parser()
+    for name in (first, first, second, first, second, second):
+        data, fields = ENDINGS[name]
+        head = b'GET /%b HTTP/1.1\r\n%b%b' % (name.encode().replace(b' ', b'-'), OPENING, data)
+        answer = parser.parse(head)
+        assert answer == DEFAULTS.parser().parse(head)
+        found = {key: value for key, value in answer[0].items() if key.startswith('HTTP_')}
+        assert found == {'HTTP_HOST': 'x', 'HTTP_USER_AGENT': 'a' * KEY, 'HTTP_A': '1', **fields}
+        assert answer[2] is (name != 'an end of a connection')
+
+
+@pytest.mark.parametrize('count', [100, 101])
+def test_the_lines_of_an_opening_count(count: int) -> None:
+    parser = DEFAULTS.parser()
+    head = b'GET / HTTP/1.1\r\nHost: x\r\nUser-Agent: %b\r\n%b' % (b'a' * KEY, b'A: a\r\n' * (count - 2))
+    for _ in range(4):
+        for end in (b'', b'B: b\r\n') if count == 100 else (b'',):
+            if count == 100 and not end:
+                assert len(parser.parse(head)[0]['HTTP_A'].split(',')) == count - 2
+            else:
+                with pytest.raises(ProtocolError) as refused:
+                    parser.parse(head + end)
+                assert refused.value.status == 431

@@ -10,7 +10,8 @@ import pytest
 
 from prefork.errors import ApplicationError
 from prefork.http1 import response
-from prefork.http1.response import CHUNKED, UNTIL_CLOSE, check_headers, encode_chunk, encode_head, error_page
+from prefork.http1.memory import LONGEST, MOST
+from prefork.http1.response import CHUNKED, UNTIL_CLOSE, encode_chunk, encode_head, error_page, prepare
 
 DATE, SERVER = b'Date: Tue, 15 Nov 1994 08:12:31 GMT\r\n', b'Server: prefork\r\n'
 
@@ -18,11 +19,11 @@ DATE, SERVER = b'Date: Tue, 15 Nov 1994 08:12:31 GMT\r\n', b'Server: prefork\r\n
 @pytest.fixture(autouse=True)
 def _no_memory() -> Iterator[None]:
     """Each test begins and ends without what the others made the module remember."""
-    response._fields.clear()
-    response._statuses.clear()
+    for memory in (response._heads, response._fields, response._statuses):
+        memory.clear()
     yield
-    response._fields.clear()
-    response._statuses.clear()
+    for memory in (response._heads, response._fields, response._statuses):
+        memory.clear()
 
 
 class Case(NamedTuple):
@@ -108,8 +109,7 @@ CASES = {
 
 def encode(case: Case) -> tuple[bytes, int, int, bool]:
     return encode_head(
-        case.status,
-        case.headers,
+        prepare(case.status, list(case.headers)),
         case.minor,
         case.persist,
         case.bodiless,
@@ -167,7 +167,7 @@ DATE_AND_SERVER = {
 def test_date_and_server_of_the_application_win(name: str) -> None:
     """RFC 9110 6.6.1 and 10.2.4: ours are added where the application has none."""
     headers, ours = DATE_AND_SERVER[name]
-    head, _, _, _ = encode_head('200 OK', headers, 1, True, False, 0, DATE, SERVER)
+    head, _, _, _ = encode_head(prepare('200 OK', headers), 1, True, False, 0, DATE, SERVER)
     assert (DATE in head) == ('Date' in ours)
     assert (SERVER in head) == ('Server' in ours)
     for field, value in headers:
@@ -262,8 +262,7 @@ BAD_FIELDS: dict[str, Any] = {
 
 def test_good_statuses() -> None:
     for status in STATUSES:
-        check_headers(status, [])
-        head, code, _, _ = encode_head(status, [], 1, True, False, 0, DATE, SERVER)
+        head, code, _, _ = encode_head(prepare(status, []), 1, True, False, 0, DATE, SERVER)
         assert head.startswith(f'HTTP/1.1 {status}\r\n'.encode('latin-1'))
         assert code == int(status[:3])
 
@@ -272,9 +271,7 @@ def test_good_statuses() -> None:
 def test_bad_status(name: str) -> None:
     for _ in range(2):  # what was refused isn't remembered
         with pytest.raises(ApplicationError):
-            check_headers(BAD_STATUSES[name], [])
-        with pytest.raises(ApplicationError):
-            encode_head(BAD_STATUSES[name], [], 1, True, False, 0, DATE, SERVER)
+            prepare(BAD_STATUSES[name], [])
 
 
 @pytest.mark.parametrize('name', BAD_FIELDS)
@@ -282,9 +279,7 @@ def test_bad_field(name: str) -> None:
     headers = [('A', 'b'), BAD_FIELDS[name]]
     for _ in range(2):
         with pytest.raises(ApplicationError):
-            check_headers('200 OK', headers)
-        with pytest.raises(ApplicationError):
-            encode_head('200 OK', headers, 1, True, False, 0, DATE, SERVER)
+            prepare('200 OK', headers)
 
 
 class ListOfItsOwn(list[tuple[str, str]]):
@@ -295,9 +290,9 @@ HEADERS: list[Any] = [(), (('A', 'b'),), {'A': 'b'}, iter([]), None, 'Ab', ListO
 
 
 @pytest.mark.parametrize('headers', HEADERS, ids=lambda headers: type(headers).__name__)
-def test_headers_must_be_a_list(headers: object) -> None:
+def test_headers_must_be_a_list(headers: Any) -> None:
     with pytest.raises(ApplicationError, match='must be a list'):
-        check_headers('200 OK', headers)
+        prepare('200 OK', headers)
 
 
 @pytest.mark.parametrize('second', [('Content-Length', '5'), ('content-length', '5'), ('Content-Length', '6')])
@@ -305,7 +300,7 @@ def test_headers_must_be_a_list(headers: object) -> None:
 def test_two_lengths_are_refused(second: tuple[str, str], status: str) -> None:
     for _ in range(2):
         with pytest.raises(ApplicationError, match='two Content-Length'):
-            encode_head(status, [FIVE, ('A', 'b'), second], 1, True, False, None, DATE, SERVER)
+            prepare(status, [FIVE, ('A', 'b'), second])
 
 
 def test_fields_that_are_not_str_but_equal_what_is_remembered() -> None:
@@ -315,36 +310,29 @@ def test_fields_that_are_not_str_but_equal_what_is_remembered() -> None:
         name: str
         value: str
 
-    plain = encode_head('200 OK', [('A', 'b')], 1, True, False, 0, DATE, SERVER)
-    assert encode_head('200 OK', [Field('A', 'b')], 1, True, False, 0, DATE, SERVER) == plain
+    plain = prepare('200 OK', [('A', 'b')])
+    assert prepare('200 OK', [Field('A', 'b')]) == plain
 
 
 # --- the memory ---
 
 
 def test_different_lines_do_not_fill_the_memory() -> None:
-    for i in range(2 * response._MEMORY + 10):
-        encode_head(f'200 OK {i}', [('A', str(i))], 1, True, False, 0, DATE, SERVER)
-        assert len(response._fields) <= response._MEMORY
-        assert len(response._statuses) <= response._MEMORY
+    for i in range(2 * MOST + 10):
+        prepare(f'200 OK {i}', [('A', str(i))])
+        assert all(len(memory) <= MOST for memory in (response._heads, response._fields, response._statuses))
+    assert response._heads
     assert response._fields
     assert response._statuses
 
 
-def test_checked_lines_do_not_fill_the_memory() -> None:
-    for i in range(response._MEMORY + 10):
-        check_headers(f'200 OK {i}', [('A', str(i))])
-        assert len(response._fields) <= response._MEMORY
-        assert len(response._statuses) <= response._MEMORY
-
-
 def test_long_lines_are_not_remembered() -> None:
-    line = 'A: {}\r\n'
-    longest = response._MEMORABLE - len(line.format(''))
-    encode_head('200 ' + 'x' * response._MEMORABLE, [('A', 'b' * (longest + 1))], 1, True, False, 0, DATE, SERVER)
-    assert (len(response._statuses), len(response._fields)) == (0, 0)
-    encode_head('200 OK', [('A', 'b' * longest)], 1, True, False, 0, DATE, SERVER)
-    assert (len(response._statuses), len(response._fields)) == (1, 1)
+    prepare('200 ' + 'x' * LONGEST, [('A', 'b' * LONGEST)])
+    assert (len(response._statuses), len(response._fields), len(response._heads)) == (0, 0, 0)
+    prepare('200 OK', [('A', 'b' * (LONGEST - 1))])
+    assert (len(response._statuses), len(response._fields), len(response._heads)) == (1, 1, 0)
+    prepare('200 OK', [('A', 'b' * (LONGEST - 1 - len('200 OK')))])
+    assert (len(response._statuses), len(response._fields), len(response._heads)) == (1, 2, 1)
 
 
 # --- chunks, and pages of our own ---
@@ -367,7 +355,7 @@ def test_chunk(name: str) -> None:
 def test_error_page(code: int) -> None:
     status = f'{code} {response.REASONS[code]}'
     body, headers = error_page(status, 'the coding é is not implemented')
-    check_headers(status, headers)
+    prepare(status, headers)
     fields = dict(headers)
     assert fields['Content-Length'] == str(len(body))
     assert fields['Content-Type'] == 'text/plain; charset=utf-8'

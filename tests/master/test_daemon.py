@@ -65,7 +65,8 @@ def log(site: Site) -> str:
 @contextlib.contextmanager
 def followed(site: Site, name: str = 'error.log') -> Iterator[Output]:
     """The log as it grows, wherever the file of that name comes to be."""
-    command = ['tail', '-n', '+1', '-F', '--quiet', str(site.folder / name)]
+    # Where there is no file yet it can't be told of what is new, but looks: once a second unless told otherwise.
+    command = ['tail', '-n', '+1', '-F', '-s', '0.05', '--quiet', str(site.folder / name)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as tail:
         assert tail.stdout is not None
         output = Output(tail.stdout)

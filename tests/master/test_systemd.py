@@ -363,7 +363,8 @@ def test_the_watchdog_is_starved_when_all_hang_and_fed_when_they_are_replaced(si
         site.write(APP)
         hang_up(server)
         notified.wait_for('WATCHDOG=1')
-        assert int(get(server)) == workers(server)[-1] != hung
+        ready = server.stderr.wait_for(r'worker \S+ \(pid (\d+)\) is ready')
+        assert int(get(server)) == int(ready[1]) != hung
 
 
 def test_the_environment_is_not_for_the_application(site: Site, notified: Notified) -> None:

@@ -85,8 +85,11 @@ def ask_at(path: Path) -> str:
 
 
 def wait_for_line(log: Path, text: str) -> None:
-    """Wait until a log file has it: the kernel tells tail(1) of what is new."""
-    command = ['timeout', '20', 'tail', '-n', '+1', '-F', str(log)]
+    """Wait until a log file has it: the kernel tells tail(1) of what is new.
+
+    Where there is no file yet tail(1) looks for it, and for what is new in it, once a second unless told otherwise.
+    """
+    command = ['timeout', '20', 'tail', '-n', '+1', '-F', '-s', '0.05', str(log)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as tail:
         assert tail.stdout is not None
         assert any(text in line for line in tail.stdout)

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefork.errors import ProtocolError
-from prefork.net.proxy import TRUSTED, TrustedProxies
+from prefork.net.origin import TRUSTED
+from prefork.net.proxy import TrustedProxies
 
 PROXY, INNER = '10.0.0.1', 'inner'
 ENVIRON = {

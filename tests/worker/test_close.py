@@ -58,7 +58,6 @@ def test_a_close_that_cannot_even_be_looked_up(serve: Serve, log: Log) -> None:
         pytest.param(Body(SystemExit()), 'GET', (), id='exits'),
         pytest.param(Body(KeyboardInterrupt()), 'GET', (), id='interrupted'),
         pytest.param(Body(b'', GeneratorExit()), 'GET', (), id='stops'),
-        pytest.param(Body(b'abc'), 'GET', (('Content-Length', '1'), ('Content-Length', '2')), id='no head'),
     ],
 )
 def test_close_is_called_once(serve: Serve, body: Body, method: str, headers: tuple[tuple[str, str], ...]) -> None:

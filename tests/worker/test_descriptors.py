@@ -154,6 +154,7 @@ def test_a_file_that_is_sent(serve: Serve, log: Log, tmp_path: Path) -> None:
     assert client.get().status == 200
     with no_descriptors():
         assert client.get('/file').body == b'x' * 300_000
+    assert client.get().status == 200
     assert file.closed
     assert log.text == ''
 

@@ -453,6 +453,7 @@ def test_a_body_is_not_read_any_more(serve: Serve, stuck: Callable[..., Stuck]) 
     client = worker.connect()
     client.send(request('POST', '/body', 'Content-Length: 9', body=b'a'))
     assert client.response().status == 504
+    worker.take_turns()  # the stream is closed when the answer is out
     waiting.release()
     for _ in range(2):
         assert isinstance(results.get(timeout=DEADLINE), ValueError), 'as reading a closed file is'
