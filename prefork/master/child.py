@@ -197,7 +197,7 @@ class _Worker:
         self._channel.send('pong')
 
     def _listen(self) -> None:
-        """The master can't see that somebody is on duty, as it isn't the one that made the roster."""
+        """The master is another one than made the roster: it can't see to it that somebody is on duty."""
         self._loop.listen_by_itself()
 
     def _reopen(self, new: int, log: str) -> None:

@@ -64,8 +64,8 @@ class Loop:
 
     ``row`` is this worker's row of the scoreboard, ``access_log`` None where requests aren't logged, ``multiprocess``
     what PEP 3333's flag of that name says.  Where there is a ``duty``, it says when to accept; else this worker listens
-    whenever it can.  ``on_worn`` is called in the loop, once and with a reason, when another
-    worker should take this one's place; it goes on serving until it is told to drain.
+    whenever it can.  ``on_worn`` is called in the loop, once and with a reason, when another worker should take this
+    one's place; it goes on serving until it is told to drain.
     """
 
     def __init__(
