@@ -5,7 +5,7 @@ of an application call it lets the lead go, and takes it back afterwards if nobo
 on an uncontended lock are all that an ordinary request pays.
 
 One more thread, the sentry, stands by.  It sleeps without a timeout while there are no calls, ticks while there are,
-and takes the lead when one call has lasted for a whole tick.  The call's thread then finds the lead taken, hands its
+and takes the lead when one call has lasted for a tick.  The call's thread then finds the lead taken, hands its
 connection back to the loop and stands by in its turn.  There are ``threads`` + 1 threads at the most, and one more for
 each that is parked, asleep inside an application's unfinished response until its client has read what there is, and
 for each that is lost: in a call that takes too long, and that nobody waits for any more.
@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextvars
 import sys
 import threading
+from time import monotonic
 
 from prefork.logs import logger
 
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from prefork.worker.lease import Lease
+
 SWITCH_INTERVAL = 0.0005
 """Seconds a computing thread may keep the interpreter from the others: at the default of 5 ms each round trip beside
 one takes 5 ms."""
 
-TICK = 0.004
-"""Seconds between two looks of the sentry: a call that lasts longer than one or two of them loses the lead."""
+TICK = 0.002
+"""Seconds between two looks of the sentry, and how long a call may last before it loses the lead."""
 
 _interval_lock = threading.Lock()
 _interval_users = 0
@@ -72,6 +75,7 @@ class Crew:
         '_lead',
         '_lead_loop',
         '_max_parked',
+        '_newest',
         '_parked',
         '_post',
         '_serial',
@@ -97,7 +101,8 @@ class Crew:
         self.leader = 0
         self.running: dict[int, Any] = {}
         self.lost: set[int] = set()
-        self._serial = 0  # of the newest call: the sentry compares it from tick to tick
+        self._newest: Lease | None = None  # of the newest call
+        self._serial = 0  # its number: the sentry compares it from tick to tick
         self._post = threading.Lock()  # held by the sentry; the others that stand by queue for it
         self._alarm = threading.Lock()  # the sentry sleeps on it, always locked but for a ring
         self._alarm.acquire()
@@ -130,14 +135,14 @@ class Crew:
 
     # --- of the leader ---
 
-    def call(self, function: Callable[[Any], None], subject: Any) -> bool:
+    def call(self, function: Callable[[Any], None], subject: Lease) -> bool:
         """Run ``function(subject)`` in a fresh copy of the context, without the lead; whether this thread leads again.
 
         ``function`` must not raise.  Where the answer is False, another thread leads already, and nothing but what the
         subject owns may be touched.
         """
         me = self.leader
-        self.running[me] = subject
+        self.running[me] = self._newest = subject
         self._serial += 1
         if self._asleep:
             self._ring()
@@ -269,9 +274,16 @@ class Crew:
                 last = -1
                 continue
             last = serial
-            self._alarm.acquire(timeout=TICK)
+            self._alarm.acquire(timeout=self._patience())
         self._ring()  # for the next one at the post
         return False
+
+    def _patience(self) -> float:
+        """What the newest call has left of a tick.  With a whole one from the look on, it would have two if it began
+        just after a look: those who wait meanwhile would wait for twice as long."""
+        newest = self._newest
+        since = newest.since if newest is not None else 0.0
+        return max(since + TICK - monotonic(), 0.0) if since else TICK
 
     def _ring(self) -> None:
         self._asleep = False

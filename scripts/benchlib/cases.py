@@ -29,10 +29,12 @@ class Case:
     load: str = 'plain'  # the function of load.lua that makes the requests
     paths: tuple[str, ...] = ('/',)
     post: bytes = b''  # the body of the request that verifies the answer; load.lua sends the same
+    fast: str = ''  # the path of the fast requests, where slow ones are among the others: see wrk.measure
     threads: int = 0  # application threads; 0 is what suits a server best
     application: str = APPLICATION  # what the peers run
     ini: str = ''  # the file that prefork runs instead, of this directory
     needs: tuple[Need, ...] = ()
+    unframed: bool = False  # whether the application sends no Content-Length
 
     @property
     def scheme(self) -> str:
@@ -45,10 +47,35 @@ CASES = (
     Case('post', 'a body of 1 KiB, read by the application', b'1024 bytes\n', 'post', ('/post',), b'x' * 1024),
     Case('big', 'a response of 64 KiB', app.BIG, paths=('/big',)),
     Case(
+        'stream',
+        '16 blocks of 4 KiB from a generator, no Content-Length',
+        app.CHUNK * app.CHUNKS,
+        needs=(Need.APPLICATION,),
+        application='benchlib.app:stream',
+        unframed=True,
+    ),
+    Case(
+        'file',
+        '1 MiB by wsgi.file_wrapper, or read by the application where there is none',
+        app.CONTENT,
+        needs=(Need.APPLICATION,),
+        application='benchlib.app:file',
+    ),
+    Case(
         'mix',
-        '1 % of the requests sleep for 50 ms; 16 threads',
+        '1 % of the requests sleep for 50 ms; 16 threads; p99: of fast requests alone, by 4 connections more',
         load='mix',
         paths=('/', '/sleep'),
+        fast='/',
+        threads=16,
+        needs=(Need.APPLICATION,),
+    ),
+    Case(
+        'mix-cpu',
+        '1 % of the requests compute for 20 ms; else as mix',
+        load='mix',
+        paths=('/', '/compute'),
+        fast='/',
         threads=16,
         needs=(Need.APPLICATION,),
     ),

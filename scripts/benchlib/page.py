@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchlib.report import Results
+from benchlib.report import Results, milliseconds
 
 PAGE, PICTURE = 'results.md', 'results.svg'
 """The names of the two files in the folder that they are written to."""
@@ -62,11 +62,16 @@ def page(
 
 
 def table(results: Results, cases: list[str], labels: dict[str, str]) -> str:
-    """Medians: servers down, cases across; ``!`` marks failures and errors, and what was not measured is empty."""
-    lines = [f'| requests/s | {" | ".join(cases)} |', f'|---|{"---:|" * len(cases)}']
-    for server, label in labels.items():
-        lines.append(f'| {label} | {" | ".join(_cell(results, case, server) for case in cases)} |')
-    return '\n'.join(lines)
+    """Medians: servers down, cases across; ``!`` marks failures and errors, and what was not measured is empty.  A case
+    that tells the fast requests' latency has a second column for it."""
+    columns = [['requests/s', *labels.values()]]
+    for case in cases:
+        columns.append([case, *(_cell(results, case, server) for server in labels)])
+        times = [milliseconds(results.fast_p99(case, server)) for server in labels]
+        if any(times):
+            columns.append(['p99', *times])
+    heading, *rows = (f'| {" | ".join(row)} |' for row in zip(*columns, strict=True))
+    return '\n'.join([heading, f'|---|{"---:|" * (len(columns) - 1)}', *rows])
 
 
 def _cell(results: Results, case: str, server: str) -> str:

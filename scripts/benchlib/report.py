@@ -42,6 +42,11 @@ class Results:
             return None
         return our_median / median
 
+    def fast_p99(self, case: str, server: str) -> float | None:
+        """The fast requests' 99th percentile of latency in milliseconds; None where it wasn't measured."""
+        found = [sample.fast['99'] / 1000 for sample in self.samples.get((case, server), []) if sample.fast]
+        return statistics.median(found) if found else None
+
     def errors(self, case: str, server: str) -> dict[str, int]:
         """Socket errors, timeouts and bad statuses of all rounds together, by kind."""
         total: dict[str, int] = {}
@@ -54,11 +59,16 @@ class Results:
 def table(results: Results, cases: list[str], labels: dict[str, str], ours: str) -> str:
     """Servers down (``labels``: what to call each), cases across: the median, and our ratio to it.
 
-    ``!`` marks failures and errors, ``-`` what was not measured.
+    ``!`` marks failures and errors, ``-`` what was not measured.  A case that tells the fast requests' latency has
+    a second column for it.
     """
-    rows = [['requests/s', *cases]]
-    for server, label in labels.items():
-        rows.append([label, *(_cell(results, case, server, ours) for case in cases)])
+    columns = [['requests/s', *labels.values()]]
+    for case in cases:
+        columns.append([case, *(_cell(results, case, server, ours) for server in labels)])
+        times = [milliseconds(results.fast_p99(case, server)) for server in labels]
+        if any(times):
+            columns.append(['p99', *(time or '-' for time in times)])
+    rows = list(zip(*columns, strict=True))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return '\n'.join(
         '  '.join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows
@@ -71,6 +81,10 @@ def _cell(results: Results, case: str, server: str, ours: str) -> str:
     if median is None:
         return f'-{mark}'
     return f'{median:,.0f}{mark}{_times(results.ratio(case, server, ours)):>7}'
+
+
+def milliseconds(time: float | None) -> str:
+    return '' if time is None else f'{time:.1f} ms'
 
 
 def _times(ratio: float | None) -> str:
@@ -114,13 +128,17 @@ def unrest(results: Results, labels: dict[str, str]) -> str:
 
 
 def as_json(results: Results, ours: str) -> dict[str, Any]:
-    """All of it: ``{case: {server: {median, ratio, errors, failure, excuse, samples}}}``, latencies in microseconds."""
+    """All of it: ``{case: {server: {median, ratio, errors, failure, excuse, samples}}}``, latencies in microseconds.
+
+    ``fast_p99`` is in milliseconds, as it is in the table.
+    """
     document: dict[str, Any] = {}
     for case, server in {**results.samples, **results.failures, **results.excuses}:
         samples = results.samples.get((case, server), [])
         document.setdefault(case, {})[server] = {
             'median': results.median(case, server),
             'ratio': results.ratio(case, server, ours),
+            'fast_p99': results.fast_p99(case, server),
             'errors': results.errors(case, server),
             'failure': results.failures.get((case, server), ''),
             'excuse': results.excuses.get((case, server), ''),
@@ -129,6 +147,7 @@ def as_json(results: Results, ours: str) -> dict[str, Any]:
                     'rate': sample.rate,
                     'requests': sample.requests,
                     'latency': sample.latency,
+                    'fast': sample.fast,
                     'wrk_busy': round(sample.cores.load, 3),
                     'server_idle': round(sample.cores.idle, 3),
                 }

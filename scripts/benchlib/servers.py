@@ -111,6 +111,8 @@ def uwsgi(place: Place, case: Case) -> list[str]:
     words += ['--http11-socket', place.bind, '--die-on-term']
     # A connection that is kept alive holds its thread, and those that find none starve: one for each is its best.
     words += ['--threads', str(case.threads or min(place.connections, 64)), '--listen', '128']
+    if case.unframed:
+        words += ['--route-run', 'chunked:']  # else nothing tells the client where such a response ends
     if Need.ACCESS_LOG in case.needs:
         # --req-logger goes through a pipe that loses lines; this writes them.
         return [*words, '--logto', str(place.access_log), '--log-format', UWSGI_COMBINED]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import re
 import sys
+import time
 import venv
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from typing import Any
 import pytest
 import webob
 
-from benchlib import app, bareloop, cases, chain, cli, environment, report, routes, servers, wrk
+from benchlib import app, bareloop, cases, chain, cli, environment, page, report, routes, servers, wrk
 from benchlib.cases import Need
 from benchlib.wrk import Cores, Sample
 from prefork.deploy import loadapp
@@ -29,6 +31,8 @@ WRK_OUTPUT = """Running 2s test @ http://127.0.0.1:8080/
 "status": 2}, "latency": {"50": 300, "98": 700, "99": 900, "100": 2520}}
 """
 
+
+REPORT = json.loads(WRK_OUTPUT.splitlines()[-1])
 
 UNKNOWN = Cores()
 
@@ -61,6 +65,49 @@ def test_wrk_output_without_a_report_is_an_error(output: str) -> None:
 
 def test_a_run_of_no_length_has_no_rate() -> None:
     assert wrk.parse(WRK_OUTPUT.replace('2000000', '0')).rate == 0.0
+
+
+@pytest.mark.parametrize(
+    ('fast', 'latency', 'errors'),
+    [
+        pytest.param(None, None, {'read': 1}, id='nobody asked'),
+        pytest.param(Sample(9, 9.0, {}, {'99': 400}), {'99': 400}, {'read': 1}, id='theirs beside that of all'),
+        pytest.param(
+            Sample(9, 9.0, {'read': 2, 'status': 3}, {'99': 4}), {'99': 4}, {'read': 3, 'status': 3}, id='errors'
+        ),
+        pytest.param(
+            Sample(0, 0.0, {'timeout': 4}, {'99': 0}), None, {'read': 1, 'timeout': 4}, id='none was answered'
+        ),
+    ],
+)
+def test_the_latency_of_fast_requests_and_their_errors_stand_beside_the_rate_of_all(
+    fast: Sample | None, latency: dict[str, int] | None, errors: dict[str, int]
+) -> None:
+    found = wrk.with_fast(Sample(500, 250.0, {'read': 1}, {'99': 50_000}), fast)
+    assert (found.requests, found.rate, found.latency) == (500, 250.0, {'99': 50_000})
+    assert (found.fast, found.errors) == (latency, errors)
+
+
+def test_fast_requests_are_sent_alone_by_a_wrk_that_ends_before_the_one_that_sends_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = tmp_path / 'calls'
+    program = tmp_path / 'wrk'
+    program.write_text(f'#!/bin/sh\necho "$@" >> {calls}\necho \'{json.dumps(REPORT)}\'\n')
+    program.chmod(0o755)
+    monkeypatch.setenv('PATH', str(tmp_path), prepend=':')
+    core = min(os.sched_getaffinity(0))
+    for name, seconds in [('hello', [2]), ('mix', [2, 3]), ('mix-cpu', [2, 3])]:
+        case = cases.BY_NAME[name]
+        calls.write_text('')
+        found = wrk.measure(case, 4321, 32, 2, core, core)
+        commands = sorted(calls.read_text().splitlines(), key=lambda command: re.findall(r'--duration (\d+)s', command))
+        assert [int(*re.findall(r'--duration (\d+)s', command)) for command in commands] == seconds
+        assert commands[-1].endswith(' -- ' + ' '.join([case.load, *case.paths]))
+        assert '--connections 32 ' in commands[-1]
+        if case.fast:
+            assert commands[0].endswith(' -- plain /')
+        assert found.fast == (REPORT['latency'] if case.fast else None)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +150,31 @@ def test_table_has_medians_ratios_marks_and_gaps() -> None:
         'bare        160,000   x0.62  50,000!  x0.80   -',
         'slow 2.1      5,000   x20.0              -    -',
     ]
+
+
+def test_a_case_with_fast_requests_has_a_column_for_their_latency() -> None:
+    found = results(us=[100_000.0], slow=[5_000.0], starved=[5_000.0])
+    for server, times in {'us': [9_000, 1_260, 1_000], 'slow': [12_000]}.items():
+        for p99 in times:
+            found.add('mix', server, wrk.with_fast(sample(9_000.0), Sample(1, 1.0, {}, {'99': p99})))
+    found.add('mix', 'starved', sample(9_000.0))
+    labels = {'us': 'us', 'slow': 'slow', 'starved': 'starved'}
+    assert report.table(found, ['hello', 'mix'], labels, 'us').splitlines() == [
+        'requests/s            hello            mix      p99',
+        'us          100,000          9,000           1.3 ms',
+        'slow          5,000   x20.0  9,000   x1.00  12.0 ms',
+        'starved       5,000   x20.0  9,000   x1.00        -',
+    ]
+    assert page.table(found, ['hello', 'mix'], labels).splitlines() == [
+        '| requests/s | hello | mix | p99 |',
+        '|---|---:|---:|---:|',
+        '| us | 100,000 | 9,000 | 1.3 ms |',
+        '| slow | 5,000 | 9,000 | 12.0 ms |',
+        '| starved | 5,000 | 9,000 |  |',
+    ]
+    document = report.as_json(found, 'us')
+    assert [document['mix'][server]['fast_p99'] for server in labels] == [1.26, 12.0, None]
+    assert document['mix']['slow']['samples'][0]['fast'] == {'99': 12_000}
 
 
 def test_remarks_name_each_thing_once_with_its_cases() -> None:
@@ -186,24 +258,51 @@ def test_commands_have_port_certificate_and_log_where_needed(server: servers.Ser
         assert ('/f/access.log' in words) == (Need.ACCESS_LOG in case.needs)
 
 
-def call_application(path: str, post: bytes) -> tuple[list[object], bytes]:
+def call_application(case: cases.Case, path: str, **more: object) -> tuple[list[object], bytes]:
     """What the application gives to start_response, and its body."""
     started: list[object] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], *_: object) -> Any:
         started.extend([status, dict(headers)])
 
-    environ = {'PATH_INFO': path, 'CONTENT_LENGTH': str(len(post)), 'wsgi.input': io.BytesIO(post + b'more')}
-    return started, b''.join(app.application(environ, start_response))
+    environ = {'PATH_INFO': path, 'CONTENT_LENGTH': str(len(case.post)), 'wsgi.input': io.BytesIO(case.post + b'more')}
+    application = getattr(app, case.application.partition(':')[2])
+    return started, b''.join(application({**environ, **more}, start_response))
 
 
 @pytest.mark.parametrize('case', [case for case in cases.CASES if not case.ini], ids=lambda case: case.name)
 def test_the_application_answers_each_path_as_the_case_says(case: cases.Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app, 'SLEEP', 0)
     for path in case.paths:
-        started, body = call_application(path, case.post)
+        started, body = call_application(case, path)
         assert body == case.answer
-        assert started == ['200 OK', {'Content-Type': 'text/plain', 'Content-Length': str(len(body))}]
+        length = {} if case.unframed else {'Content-Length': str(len(body))}
+        assert started == ['200 OK', {'Content-Type': 'text/plain', **length}]
+
+
+def test_the_file_goes_through_the_wrapper_of_a_server_that_has_one() -> None:
+    wrapped: list[object] = []
+
+    def wrapper(file: io.BufferedReader, size: int) -> list[bytes]:
+        with file:
+            wrapped.append((os.fstat(file.fileno()).st_size, size))
+            return [file.read()]
+
+    for _ in range(2):  # from its beginning each time
+        _, body = call_application(cases.BY_NAME['file'], '/', **{'wsgi.file_wrapper': wrapper})
+        assert body == app.CONTENT
+    assert wrapped == [(1 << 20, 65536)] * 2
+
+
+def test_the_stream_has_a_block_at_a_time() -> None:
+    blocks = app.stream({}, lambda *_: lambda _: None)
+    assert [len(block) for block in blocks] == [4096] * 16
+
+
+def test_a_computation_takes_its_time_of_the_processor() -> None:
+    before = time.thread_time()
+    assert app.compute({}) == app.HELLO
+    assert time.thread_time() - before >= app.COMPUTATION == 0.02
 
 
 def chain_on(classes: str) -> Any:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from prefork.worker.handoff import Crew
+from prefork.worker.handoff import TICK, Crew
+from prefork.worker.lease import Lease
 from tests.worker.harness import DEADLINE
 
 if TYPE_CHECKING:
@@ -46,20 +47,23 @@ class Stage:
         self.jobs.put(lambda: results.put(job()))
         return results.get(timeout=DEADLINE)
 
-    def stall(self) -> Stall:
-        """Have the leader begin a call that lasts until it is told to end."""
+    def stall(self, since: float = 0.0) -> Stall:
+        """Have the leader begin a call that lasts until it is told to end, and that the application has had ``since``
+        then."""
         stall = Stall(self)
-        self.jobs.put(lambda: stall.ended.put(self.crew.call(stall.run, stall)))
+        stall.since = since
+        self.jobs.put(lambda: stall.returned.put(self.crew.call(stall.run, stall)))
         assert stall.begun.wait(DEADLINE)
         return stall
 
 
-class Stall:
+class Stall(Lease):
     def __init__(self, stage: Stage) -> None:
+        super().__init__()
         self._stage = stage
         self._tasks: SimpleQueue[Callable[[], Any] | None] = SimpleQueue()
         self.begun = threading.Event()
-        self.ended: SimpleQueue[bool] = SimpleQueue()
+        self.returned: SimpleQueue[bool] = SimpleQueue()
         """What ``call`` returned."""
         self.thread = 0
 
@@ -78,7 +82,7 @@ class Stall:
 
     def end(self) -> bool:
         self._tasks.put(None)
-        return self.ended.get(timeout=DEADLINE)
+        return self.returned.get(timeout=DEADLINE)
 
 
 @pytest.fixture
@@ -108,16 +112,19 @@ def stage(stages: Callable[..., Stage]) -> Stage:
 
 
 class Alarm:
-    """The sentry's alarm, which tells when it goes to sleep without a timeout."""
+    """The sentry's alarm, which tells when it goes to sleep without a timeout, and notes the timeouts that it has."""
 
     def __init__(self, alarm: threading.Lock) -> None:
         self._alarm = alarm
         self.asleep = threading.Semaphore(0)
+        self.timeouts: list[float] = []
         self.release = alarm.release
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         if timeout < 0:
             self.asleep.release()
+        else:
+            self.timeouts.append(timeout)
         return self._alarm.acquire(blocking, timeout)
 
 
@@ -128,7 +135,7 @@ def test_the_sentry_sleeps_without_a_timeout_while_there_are_no_calls(stages: Ca
     stage.crew.start()
     for _ in range(3):  # from the start, and after each call
         assert alarm.asleep.acquire(timeout=DEADLINE)
-        assert stage.do(lambda: stage.crew.call(lambda subject: None, None))
+        assert stage.do(lambda: stage.crew.call(lambda lease: None, Lease()))
 
 
 def test_a_call_that_stalls_loses_the_lead(stage: Stage) -> None:
@@ -137,6 +144,34 @@ def test_a_call_that_stalls_loses_the_lead(stage: Stage) -> None:
     assert leader != first.thread
     assert first.end() is False, 'the call is told that it leads no more'
     assert stage.do(lambda: stage.crew.leader) == leader
+
+
+def test_a_call_that_the_sentry_sees_late_has_no_more_than_the_rest_of_its_tick(
+    stages: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = stages()
+    alarm = Alarm(stage.crew._alarm)
+    stage.crew._alarm = alarm  # type: ignore[assignment]
+    stage.crew.start()
+    assert alarm.asleep.acquire(timeout=DEADLINE)
+    tick = 1000.0
+    monkeypatch.setattr('prefork.worker.handoff.TICK', tick)
+    late = stage.stall(time.monotonic() - tick + 0.1)
+    assert stage.do(lambda: stage.crew.leader) != late.thread
+    overdue = stage.stall(time.monotonic() - 2 * tick)
+    assert stage.do(lambda: stage.crew.leader) not in (late.thread, overdue.thread)
+    assert [overdue.end(), late.end()] == [False, False]
+
+
+def test_a_call_in_which_the_server_has_the_thread_has_a_whole_tick(stages: Callable[..., Stage]) -> None:
+    stage = stages()
+    alarm = Alarm(stage.crew._alarm)
+    stage.crew._alarm = alarm  # type: ignore[assignment]
+    stage.crew.start()
+    stall = stage.stall()
+    assert stage.do(lambda: stage.crew.leader) != stall.thread
+    assert set(alarm.timeouts) == {TICK}
+    stall.end()
 
 
 def test_as_many_calls_as_there_are_threads(stages: Callable[..., Stage]) -> None:
@@ -194,7 +229,7 @@ def test_there_are_never_two_leaders(stage: Stage) -> None:
         me = threading.get_ident()
         lock = HeldLock(crew._lead, me)
         crew._lead = lock  # type: ignore[assignment]
-        assert crew.call(wait_until_it_is_taken, lock) is False
+        assert crew.call(lambda lease: wait_until_it_is_taken(lock), Lease()) is False
         seen.put(crew.leader == me)
         lock.go_on.set()
 
@@ -224,7 +259,7 @@ def test_a_parked_thread_is_not_a_running_call(stages: Callable[..., Stage]) -> 
 
 
 def call_and_tell(stage: Stage, call: Callable[[object], None], ended: SimpleQueue[bool]) -> None:
-    ended.put(stage.crew.call(call, 'x'))
+    ended.put(stage.crew.call(call, Lease()))
 
 
 def test_a_leader_that_parks_is_replaced_without_a_tick(
@@ -342,7 +377,7 @@ def test_a_call_that_was_lost_and_found_is_told_that_it_leads_no_more(stage: Sta
     def call(subject: object) -> None:
         taken.put(stall.end())
 
-    assert stage.do(lambda: crew.call(call, None)) in (True, False)
+    assert stage.do(lambda: crew.call(call, Lease())) in (True, False)
     assert taken.get(timeout=DEADLINE) is False
 
 
@@ -356,7 +391,7 @@ def test_without_threads_the_crew_goes_on_with_those_that_it_has(
         patch.setattr(threading.Thread, 'start', no_threads)
         lose(stage, stall)
         assert "can't start new thread" in log.text
-        assert stage.do(lambda: stage.crew.call(lambda subject: None, None)), 'a short one needs nobody else'
+        assert stage.do(lambda: stage.crew.call(lambda lease: None, Lease())), 'a short one needs nobody else'
     stage.do(stage.crew.hire)
     other = stage.stall()
     assert stage.do(lambda: True)
@@ -394,7 +429,7 @@ def test_each_call_begins_with_the_context_in_which_the_crew_was_made(stages: Ca
         variable.set('changed')
 
     for _ in range(3):
-        stage.do(lambda: stage.crew.call(call, None))
+        stage.do(lambda: stage.crew.call(call, Lease()))
     assert seen == ['loaded'] * 3
 
 
