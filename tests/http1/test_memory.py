@@ -4,7 +4,6 @@ head as one that has read nothing."""
 from __future__ import annotations
 
 import tracemalloc
-from typing import Any
 
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -27,7 +26,7 @@ def reading(parser: HeadParser, head: bytes) -> object:
         environ, *others = parser.parse(head)
     except ProtocolError as error:
         return error.status, error.reason
-    found: tuple[dict[str, Any], list[object]] = environ.copy(), others
+    found = environ.copy(), others
     environ.update(dict.fromkeys(environ, 'changed'), HTTP_ADDED='changed')
     return found
 
