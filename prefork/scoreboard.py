@@ -37,6 +37,11 @@ _STRIDE = len(FIELDS)
 _INDEX = {name: index for index, name in enumerate(FIELDS)}
 
 
+def shared_cells(count: int) -> memoryview:
+    """So many cells, all 0, in memory that forked children share."""
+    return memoryview(mmap.mmap(-1, count * _CELL)).cast('Q')
+
+
 class Row:
     """One worker's counters.  Its owner calls :meth:`put`; readers call :meth:`get`."""
 
@@ -64,7 +69,7 @@ class Scoreboard:
     """``rows`` rows in memory that forked children share."""
 
     def __init__(self, rows: int = ROWS) -> None:
-        self._cells = memoryview(mmap.mmap(-1, rows * _STRIDE * _CELL)).cast('Q')
+        self._cells = shared_cells(rows * _STRIDE)
         self._rows = tuple(Row(self._cells, number) for number in range(rows))
 
     def __len__(self) -> int:

@@ -45,6 +45,7 @@ _HOP_BY_HOP = frozenset(
 _MEANING = {'content-length': _LENGTH, 'date': _DATE, 'server': _SERVER}
 
 _LENGTH_DIGITS = 18
+_SERVER_LINE_AND_END = b'Server: prefork\r\n\r\n'
 
 
 def prepare(status: str, headers: list[tuple[str, str]]) -> Prepared:
@@ -96,14 +97,12 @@ def encode_head(
     bodiless: bool,
     known_length: int | None,
     date: bytes,
-    server: bytes,
 ) -> tuple[bytes, int, int, bool]:
     """The bytes of a head; its status code; the length of the body to send, CHUNKED or UNTIL_CLOSE; and whether the
     connection persists after it.
 
     ``minor`` and ``persist`` are what the request's head said, ``bodiless`` is a HEAD request, ``known_length`` the
-    body's length where all of it is at hand.  ``date`` and ``server`` are whole field lines, left out where the
-    application has its own.
+    body's length where all of it is at hand.  ``date`` is the line of that field.
     """
     fields, code, length, seen = prepared
     parts = [fields]
@@ -126,9 +125,7 @@ def encode_head(
         parts.append(b'Connection: keep-alive\r\n')
     if not seen & _DATE:
         parts.append(date)
-    if not seen & _SERVER:
-        parts.append(server)
-    parts.append(b'\r\n')
+    parts.append(b'\r\n' if seen & _SERVER else _SERVER_LINE_AND_END)
     return b''.join(parts), code, length, persist
 
 

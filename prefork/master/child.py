@@ -48,11 +48,12 @@ _OURS = (
 
 
 def run_worker(
-    key: Key, channel: Channel, row: Row, site: Site, apps: Mapping[str, WSGIApplication], ready_url: str
+    key: Key, channel: Channel, row: Row, seat: int, site: Site, apps: Mapping[str, WSGIApplication], ready_url: str
 ) -> int:
     """Be the worker ``key``: load what ``apps`` doesn't have, serve until told to go; the exit status.
 
-    Where ``ready_url`` isn't '', its application must answer that before anybody else.
+    ``seat`` is its place in the roster of its server.  Where ``ready_url`` isn't '', its application must answer that
+    before anybody else.
 
     Runs in the worker's own process, which has closed by now whatever belongs to other processes.
     """
@@ -76,7 +77,7 @@ def run_worker(
         return EX_CONFIG
     finally:
         without_alarm()
-    return _Worker(channel, row, site, part, app).run(ready_url)
+    return _Worker(channel, row, seat, site, part, app).run(ready_url)
 
 
 def _fill(row: Row, server: int, generation: int, slot: int) -> None:
@@ -98,7 +99,8 @@ class _Worker:
 
     __slots__ = ('_channel', '_loop', '_part', '_ready', '_row', '_signals', '_site', '_status')
 
-    def __init__(self, channel: Channel, row: Row, site: Site, part: Part, app: WSGIApplication) -> None:
+    def __init__(self, channel: Channel, row: Row, seat: int, site: Site, part: Part, app: WSGIApplication) -> None:
+        from prefork.worker.duty import NOBODY, Duty
         from prefork.worker.loop import Loop
 
         self._status = EX_OK
@@ -116,7 +118,14 @@ class _Worker:
         # Debuggers that keep what they saw in memory want to know that the next request comes to the same process.
         shared = part.settings.workers > 1
         self._loop: Loop = Loop(
-            app, part.listeners, part.settings, row=row, access_log=log, multiprocess=shared, on_worn=self._on_worn
+            app,
+            part.listeners,
+            part.settings,
+            row=row,
+            access_log=log,
+            multiprocess=shared,
+            duty=None if part.roster is None or seat == NOBODY else Duty(part.roster, seat),
+            on_worn=self._on_worn,
         )
         self._loop.watch(channel, self._on_message)
         self._loop.watch(self._signals, self._on_signal)
@@ -136,6 +145,7 @@ class _Worker:
         return self._status
 
     def _say_ready(self) -> None:
+        self._loop.release()
         self._ready = True
         self._row.put('state', scoreboard.READY)
         self._channel.send('ready')
@@ -146,7 +156,6 @@ class _Worker:
             self._status = EX_CONFIG
             self._loop.stop()
         else:
-            self._loop.release()
             self._say_ready()
 
     def _on_message(self) -> None:
@@ -187,6 +196,10 @@ class _Worker:
     def _ping(self) -> None:
         self._channel.send('pong')
 
+    def _listen(self) -> None:
+        """The master is another one than made the roster: it can't see to it that somebody is on duty."""
+        self._loop.listen_by_itself()
+
     def _reopen(self, new: int, log: str) -> None:
         self._site.replace_log(log, new)
         os.close(new)
@@ -196,6 +209,7 @@ _ACTS: dict[str, Callable[..., None]] = {
     'drain': _Worker._drain,
     'quit': _Worker._quit,
     'ping': _Worker._ping,
+    'listen': _Worker._listen,
     'reopen': _Worker._reopen,
 }
 

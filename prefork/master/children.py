@@ -6,6 +6,7 @@ import selectors
 
 from prefork.errors import ChannelError
 from prefork.master.site import ERROR_LOG
+from prefork.worker.duty import NOBODY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,20 +18,25 @@ if TYPE_CHECKING:
     from prefork.master.site import Site
     from prefork.master.supervisor import Supervisor
     from prefork.scoreboard import Row, Scoreboard
+    from prefork.worker.duty import Roster
 
 
 class Child:
     """One mold or worker of ``site``.  ``owner`` is the number of the mold's generation, or the worker's key."""
 
-    __slots__ = ('channel', 'mold', 'owner', 'pid', 'row', 'site')
+    __slots__ = ('channel', 'mold', 'owner', 'pid', 'row', 'seat', 'site')
 
-    def __init__(self, owner: int | Key, channel: Channel, site: Site, pid: int, row: Row | None, mold: int) -> None:
+    def __init__(
+        self, owner: int | Key, channel: Channel, site: Site, pid: int, row: Row | None, seat: int, mold: int
+    ) -> None:
         self.owner = owner
         self.channel = channel
         self.site = site
         self.pid = pid
         """0: not known yet."""
         self.row = row
+        self.seat = seat
+        """In its server's roster."""
         self.mold = mold
         """The process that forks this worker and tells us; 0 where we fork it."""
 
@@ -38,6 +44,19 @@ class Child:
     def reachable(self) -> bool:
         """Whether its channel is open."""
         return self.channel.fileno() >= 0
+
+    @property
+    def _roster(self) -> Roster | None:
+        return None if isinstance(self.owner, int) or not self.seat else self.site.parts[self.owner[0]].roster
+
+    def relieve(self) -> None:
+        """It accepts no more: have another worker be on duty."""
+        if (roster := self._roster) is not None:
+            roster.relieve(self.seat)
+
+    def give_seat_back(self) -> None:
+        if (roster := self._roster) is not None:
+            roster.give_seat_back(self.seat)
 
     def log_files(self) -> dict[str, str]:
         """The paths of the files that it logs to, by name, as long as it can be told anything about them."""
@@ -73,9 +92,16 @@ class Children:
         self._free_rows.append(row)
 
     def adopt(
-        self, owner: int | Key, channel: Channel, site: Site, pid: int = 0, row: Row | None = None, mold: int = 0
+        self,
+        owner: int | Key,
+        channel: Channel,
+        site: Site,
+        pid: int = 0,
+        row: Row | None = None,
+        seat: int = NOBODY,
+        mold: int = 0,
     ) -> Child:
-        child = Child(owner, channel, site, pid, row, mold)
+        child = Child(owner, channel, site, pid, row, seat, mold)
         self.selector.register(channel, selectors.EVENT_READ, child)
         self._by_owner[owner] = child
         return child
@@ -94,6 +120,8 @@ class Children:
         if child is None:
             return
         self.hang_up(child)
+        child.relieve()
+        child.give_seat_back()
         if child.row is not None:
             self.give_row_back(child.row)
 
@@ -126,6 +154,8 @@ def event(supervisor: Supervisor, now: float, child: Child, message: Message) ->
             return supervisor.spawned(now, child.owner, child.pid)
         if message.sender and message.sender == child.mold:
             return _of_its_mold(supervisor, now, child, child.owner, message)
+        if message.kind == 'leaving':
+            child.relieve()  # it has given up the duty itself, but may have been chosen in that moment
         return _of_worker(supervisor, now, child.owner, message.kind, message.body)
     except (LookupError, TypeError, ValueError) as error:
         raise ChannelError(f'{message.kind}: {error!r}') from error

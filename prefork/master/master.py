@@ -19,6 +19,7 @@ from prefork.master import channel as channels
 from prefork.master import linux, orders
 from prefork.master.child import run_worker
 from prefork.master.children import Children, event
+from prefork.master.guard import Guard
 from prefork.master.mold import get_ready_to_fork, run_mold
 from prefork.master.oom import OomKills
 from prefork.master.orders import Backlog
@@ -27,6 +28,7 @@ from prefork.master.site import Deployment, Site
 from prefork.master.sites import Sites
 from prefork.master.supervisor import Supervisor
 from prefork.scoreboard import Scoreboard
+from prefork.worker.duty import NOBODY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,6 +80,7 @@ class Master:
         self._board = Scoreboard()
         self._children = Children(self._board)
         self._sites = Sites(_activation(given))
+        self._guard = Guard()
         self._signals: Signals
         self._queue: deque[Order] = deque()
         self._status: int | None = None
@@ -136,6 +139,7 @@ class Master:
             self._close()
 
     def _close(self) -> None:
+        self._guard.close()
         self._sites.close_listeners()
         self._sites.remove_pidfile()
         self._children.selector.close()
@@ -217,6 +221,7 @@ class Master:
                     self._receive(child)
             if self._verification is not None:
                 self._verification.read()
+            self._guard.look(self._clock())
             # Last: what has been said in time isn't late only because this process was.
             self._obey(supervisor.tick(self._clock()))
             children.wait_for_room()
@@ -226,7 +231,7 @@ class Master:
     def _tell_manager(self) -> float | None:
         """Tell the service manager what is new, if there is one; the seconds until something has to be done or told."""
         now = self._clock()
-        deadlines = [self._supervisor.next_deadline()]
+        deadlines = [self._supervisor.next_deadline(), self._guard.next_deadline()]
         if self._manager is not None:
             self._manager.tell(now, self._supervisor.report(now))
             deadlines.append(self._manager.next_deadline())
@@ -273,6 +278,8 @@ class Master:
             for child in self._children:
                 if child.pid in (0, pid) and child.reachable:
                     self._receive(child)
+                if child.pid == pid:
+                    child.relieve()
             now = self._clock()
             if self._verification is not None and pid == self._verification.pid and not _lives(status):
                 complaint, self._verification = self._verification.finish(), None
@@ -338,6 +345,7 @@ class Master:
             self._launch.close()
         if self._verification is not None:
             self._verification.close_in_child()
+        self._guard.close_in_child()
         self._children.close_in_child()
         self._signals.close_descriptors()
         self._sites.close_in_child(site)
@@ -349,37 +357,43 @@ class Master:
             reason = 'cannot be started: every row of the scoreboard is taken'
             self._obey(self._supervisor.unspawned(self._clock(), key, reason))
             return
+        roster = self._sites.roster(key)
+        seat = NOBODY if roster is None else roster.take_seat()
         try:
             if self._subreaper:
-                self._have_forked(key, row)
+                self._have_forked(key, row, seat)
             else:
-                self._fork_worker(key, row)
+                self._fork_worker(key, row, seat)
         except OSError as error:  # no process or no descriptor is free, as yet
             self._children.give_row_back(row)
+            if roster is not None and seat != NOBODY:
+                roster.give_seat_back(seat)
             reason = f'cannot be forked: {error.strerror}'
             self._obey(self._supervisor.unspawned(self._clock(), key, reason))
 
-    def _have_forked(self, key: Key, row: Row) -> None:
+    def _have_forked(self, key: Key, row: Row, seat: int) -> None:
         """By the mold.  Raises OSError, having told it nothing."""
         ours, theirs = channels.pair()
         mold = self._children.get(key[1])
-        self._children.adopt(key, ours, self._sites.of(key[1]), row=row, mold=0 if mold is None else mold.pid)
+        forker = 0 if mold is None else mold.pid
+        self._children.adopt(key, ours, self._sites.of(key[1]), row=row, seat=seat, mold=forker)
         if mold is None:
             theirs.close()  # it died just now; the end of the channel will say so
         else:
             ready_url = self._sites.ready_url(key)
-            mold.channel.send('spawn', [theirs.socket.detach()], key=key, row=row.number, ready_url=ready_url)
+            body = {'key': key, 'row': row.number, 'seat': seat, 'ready_url': ready_url}
+            mold.channel.send('spawn', [theirs.socket.detach()], **body)
 
-    def _fork_worker(self, key: Key, row: Row) -> None:
+    def _fork_worker(self, key: Key, row: Row, seat: int) -> None:
         """Without a mold: where orphans of a mold would go to init rather than to us.  Raises OSError."""
         site = self._sites.of(key[1])
-        ours, pid = _fork_with_channel(lambda ours, theirs: self._be_worker(key, row, ours, theirs, site))
-        self._children.adopt(key, ours, site, pid, row)
+        ours, pid = _fork_with_channel(lambda ours, theirs: self._be_worker(key, row, seat, ours, theirs, site))
+        self._children.adopt(key, ours, site, pid, row, seat)
         self._obey(self._supervisor.spawned(self._clock(), key, pid))
 
-    def _be_worker(self, key: Key, row: Row, ours: Channel, theirs: Channel, site: Site) -> int:
+    def _be_worker(self, key: Key, row: Row, seat: int, ours: Channel, theirs: Channel, site: Site) -> int:
         self._close_in_child(ours, site)
-        return run_worker(key, theirs, row, site, {}, self._sites.ready_url(key))
+        return run_worker(key, theirs, row, seat, site, {}, self._sites.ready_url(key))
 
     def _drain(self, order: orders.Drain) -> None:
         _, generation, _ = order.key
@@ -443,6 +457,7 @@ class Master:
 
     def _commit(self, order: orders.Commit) -> None:
         self._sites.commit(order.generation)
+        self._guard.watch(self._children.selector, self._sites.rosters())
         if self._launch is not None:
             self._launch.end(EX_OK)
 
@@ -450,6 +465,7 @@ class Master:
         self._sites.discard(order.generation)
 
     def _close_listeners(self, order: orders.CloseListeners) -> None:
+        self._guard.close()
         self._sites.close_listeners()
 
     def _tell_operator(self, order: orders.Log) -> None:

@@ -169,7 +169,7 @@ class _Mold:
     def _fork_worker(self, ordered: dict[str, Any], worker_channel: Channel, others: list[int]) -> int:
         """In the process between mold and worker."""
         server, generation, slot = ordered['key']
-        row, ready_url = self._board[ordered['row']], ordered['ready_url']
+        row, seat, ready_url = self._board[ordered['row']], ordered['seat'], ordered['ready_url']
         self._channel.close()
         for descriptor in others:
             os.close(descriptor)
@@ -181,7 +181,7 @@ class _Mold:
                 linux.end_when_orphaned()
             if worker_channel.hung_up():  # the master died before that
                 return EX_OK
-            return run_worker((server, generation, slot), worker_channel, row, self._site, self._apps, ready_url)
+            return run_worker((server, generation, slot), worker_channel, row, seat, self._site, self._apps, ready_url)
 
         try:
             row.put('pid', fork(be_worker))  # for the mold to know

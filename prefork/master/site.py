@@ -14,6 +14,7 @@ from prefork.net import listener as listeners
 from prefork.net.listener import Listener, open_listener
 from prefork.scoreboard import ROWS
 from prefork.settings import Address
+from prefork.worker.duty import open_roster
 from prefork.worker.pool import allow_descriptors
 from prefork.worker.spool import why_not
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from prefork.master.privileges import Identity
     from prefork.net.tls import Contexts
     from prefork.settings import Settings
+    from prefork.worker.duty import Roster
 
     ListenerKey = tuple[Address, str, int]
 
@@ -63,7 +65,7 @@ class Deployment:
 class Part:
     """One server's share of a site."""
 
-    __slots__ = ('access_log', 'contexts', 'index', 'listeners', 'settings')
+    __slots__ = ('access_log', 'contexts', 'index', 'listeners', 'roster', 'settings')
 
     def __init__(self, index: int, settings: Settings, contexts: Contexts | None) -> None:
         self.index = index
@@ -74,6 +76,13 @@ class Part:
         self.listeners: list[Listener] = []
         self.access_log: int | None = None
         """A descriptor, or None."""
+        self.roster: Roster | None = None
+        """Who of its workers is on duty, where they don't all listen."""
+
+    def close_roster(self) -> None:
+        """In this process, where nobody asks for it any more."""
+        if self.roster is not None:
+            self.roster.close()
 
     def close_log(self) -> None:
         if self.access_log is not None and self.access_log > logs.STDERR:
@@ -185,7 +194,16 @@ class Site:
         for part in self.parts.values():
             part.close_log()
 
-    # --------------------------------------------------------------------------------------------------------------
+    # --- listeners ------------------------------------------------------------------------------------------------
+
+    def open_rosters(self) -> None:
+        """Once the listeners are open: let the workers that there will be share the duty to accept."""
+        for part in self.parts.values():
+            part.roster = open_roster(part.listeners, part.settings.workers)
+
+    def close_rosters(self) -> None:
+        for part in self.parts.values():
+            part.close_roster()
 
     def listeners(self) -> set[Listener]:
         return {listener for part in self.parts.values() for listener in part.listeners}
@@ -196,6 +214,7 @@ class Site:
         for part in self.parts.values():
             if part is not mine:
                 part.close_log()
+                part.close_roster()
                 for listener in part.listeners:
                     listener.close()
         return mine

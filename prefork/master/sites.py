@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from prefork.master.children import Child
     from prefork.master.orders import Key
     from prefork.master.pidfile import Pidfile
+    from prefork.worker.duty import Roster
 
 
 class Sites:
@@ -49,6 +50,7 @@ class Sites:
                 site.open_logs()
             new = self._sockets.open(site)
             self._move_pidfile(site.deployment.settings.pidfile)
+            site.open_rosters()
         except Exception:
             if site is not self._logging:
                 site.close_logs()
@@ -104,6 +106,7 @@ class Sites:
         site = self._by_generation.pop(generation, None)
         if site is not None and site not in self._by_generation.values():
             site.close_logs()
+            site.close_rosters()
         self._close_unused()
 
     def reopen_logs(self, children: Iterable[Child]) -> None:
@@ -166,12 +169,24 @@ class Sites:
         """The sites, each once: several generations may have the same."""
         return list(dict.fromkeys(self._by_generation.values()))
 
+    def rosters(self) -> list[Roster]:
+        """Those of the generation that has taken over."""
+        parts = self._by_generation[self._proven].parts.values()
+        return [part.roster for part in parts if part.roster is not None]
+
+    def roster(self, key: Key) -> Roster | None:
+        """That of the worker's server."""
+        server, generation, _ = key
+        return self.of(generation).parts[server].roster
+
     def is_last_to_accept(self, generation: int) -> bool:
         """Whether the kernel may hold connections that only workers of this generation can accept."""
         return generation in self._shrunk
 
     def close_listeners(self) -> None:
         """Let no new connection in, and close the master's copies."""
+        for site in self._each():
+            site.close_rosters()
         self._sockets.refuse()
         self._sockets.keep(set())
 
@@ -202,6 +217,7 @@ class Sites:
         for site in self._each():
             if site is not mine:
                 site.close_logs()
+                site.close_rosters()
         for listener in set(self._sockets).difference(mine.listeners()):
             listener.close()
         self._sockets.close_given()

@@ -290,5 +290,6 @@ def take_over(legacy: dict[str, Any], sites: Sites, children: Children) -> None:
             for field, value in {**known, 'state': scoreboard.READY}.items():
                 row.put(field, value)
         channel = channels.closed() if bequest is None else channels.inherit(bequest)
+        channel.send('listen')  # all of them: their roster isn't inherited, and so nobody would guard it
         children.adopt((server, generation, slot), channel, site, pid, row)
     signal.pthread_sigmask(signal.SIG_SETMASK, legacy['mask'])

@@ -6,8 +6,8 @@ application, by the crew and the gateway) → ``_conclude`` → the next one.
 
 from __future__ import annotations
 
-import io
 from functools import partial
+from io import BufferedReader, BytesIO
 from selectors import EVENT_READ, EVENT_WRITE
 
 from prefork.errors import ClientGone, ProtocolError
@@ -15,7 +15,7 @@ from prefork.http1 import grammar, response
 from prefork.http1.body import ChunkedBody, CountedBody
 from prefork.http1.head import CHUNKED, END
 from prefork.net.transport import InClear
-from prefork.worker.gateway import SERVER, Exchange
+from prefork.worker.gateway import Exchange
 from prefork.worker.outbox import HIGH_WATER, TURN, Outbox
 from prefork.worker.pace import Pace
 from prefork.worker.phase import Phase
@@ -316,7 +316,7 @@ class Connection:
             self.bodiless = environ['REQUEST_METHOD'] == 'HEAD'
             if length == 0:
                 self._buffer = data[end + 4 :]
-                environ['wsgi.input'] = io.BytesIO()
+                environ['wsgi.input'] = BytesIO()
             elif not self._begin_body(length, expects, data[end + 4 :]):
                 return
             if not self._run():
@@ -341,7 +341,7 @@ class Connection:
         """Take in a body that begins with ``data``; whether the application can have it now."""
         if 0 < length <= len(data):
             self._buffer = data[length:]
-            self.environ['wsgi.input'] = io.BytesIO(data[:length])
+            self.environ['wsgi.input'] = BytesIO(data[:length])
             return True
         loop = self._loop
         settings = loop.settings
@@ -352,7 +352,7 @@ class Connection:
         if not settings.request_buffering:
             self.code = 0
             self._input = BodyStream(self, body, data, expects and not data)
-            self.environ['wsgi.input'] = io.BufferedReader(self._input, BUFFER_SIZE)
+            self.environ['wsgi.input'] = BufferedReader(self._input, BUFFER_SIZE)
             return True
         self._body = body
         self._input = Spool(settings.body_buffer, settings.spool_dir)
@@ -489,7 +489,7 @@ class Connection:
         status = f'{error.status} {response.REASONS[error.status]}'
         body, headers = response.error_page(status, error.reason)
         head, self.code, _, _ = response.encode_head(
-            response.prepare(status, headers), 1, False, False, None, loop.gateway.date(), SERVER
+            response.prepare(status, headers), 1, False, False, None, loop.gateway.date()
         )
         if self._head.startswith(b'HEAD '):
             body = b''  # RFC 9110 9.3.2: whatever else is wrong with the request

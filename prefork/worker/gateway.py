@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType]
     WSGIApplication: TypeAlias = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
-SERVER = b'Server: prefork\r\n'
 _BUFFERED = (io.BufferedReader, io.BufferedRandom)
 _DAYS = ('Mon', 'Tue', 'Wed', 'Thu', 'Fri', 'Sat', 'Sun')
 _MONTHS = ('Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec')
@@ -139,6 +138,10 @@ class Gateway:
         except RequestTimeout:
             pass  # somebody else has the connection, and has told the client
         exchange.complete = not exchange.ended
+        if type(result) is not list:
+            self._close(exchange, result)
+
+    def _close(self, exchange: Exchange, result: Any) -> None:
         try:
             try:
                 close = getattr(result, 'close', None)
@@ -148,7 +151,7 @@ class Gateway:
                     exchange.leave()
             except BaseException:
                 exchange.leave()
-                logger.exception('%s: close() of the response failed', connection.line)
+                logger.exception('%s: close() of the response failed', exchange.connection.line)
         except RequestTimeout:
             pass
 
@@ -230,10 +233,9 @@ class Exchange(Lease):
 
     def send_whole(self, blocks: list[bytes] | tuple[bytes, ...]) -> None:
         """A body of which all is there: it is counted, goes out at once, and costs no thread."""
-        for block in blocks:
-            if type(block) is not bytes:
-                raise _not_bytes(block)
-        body = blocks[0] if len(blocks) == 1 else b''.join(blocks)
+        body = blocks[0] if len(blocks) == 1 else _join(blocks)
+        if type(body) is not bytes:
+            raise _not_bytes(body)
         if self._started:  # write() was used
             if body:
                 self._send(body, None)
@@ -349,7 +351,6 @@ class Exchange(Lease):
             connection.bodiless,
             known_length,
             self._gateway.date(),
-            SERVER,
         )
         self._started = True
         return head
@@ -404,6 +405,13 @@ class Exchange(Lease):
         logger.error('%s: the body is %d bytes shorter than its Content-Length', connection.line, self._remaining)
         connection.persist = False
         connection.aborted = True
+
+
+def _join(blocks: list[bytes] | tuple[bytes, ...]) -> bytes:
+    for block in blocks:
+        if type(block) is not bytes:
+            raise _not_bytes(block)
+    return b''.join(blocks)
 
 
 def _not_bytes(block: object) -> ApplicationError:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from prefork.net.listener import Listener
     from prefork.scoreboard import Row
     from prefork.settings import Settings
+    from prefork.worker.duty import Duty
     from prefork.worker.gateway import Exchange, WSGIApplication
 
     Events: TypeAlias = deque[tuple[selectors.SelectorKey, int]]
@@ -62,8 +63,9 @@ class Loop:
     """Serves ``app`` on ``listeners`` until it is stopped or drained.
 
     ``row`` is this worker's row of the scoreboard, ``access_log`` None where requests aren't logged, ``multiprocess``
-    what PEP 3333's flag of that name says.  ``on_worn`` is called in the loop, once and with a reason, when another
-    worker should take this one's place; it goes on serving until it is told to drain.
+    what PEP 3333's flag of that name says.  Where there is a ``duty``, it says when to accept; else this worker listens
+    whenever it can.  ``on_worn`` is called in the loop, once and with a reason, when another worker should take this
+    one's place; it goes on serving until it is told to drain.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Loop:
         row: Row | None = None,
         access_log: AccessLog | None = None,
         multiprocess: bool = False,
+        duty: Duty | None = None,
         on_worn: Callable[[str], None] | None = None,
     ) -> None:
         self.settings = settings
@@ -102,6 +105,9 @@ class Loop:
         self._listeners = list(listeners)
         self._parsers = {listener: self._parser_for(listener) for listener in listeners}
         self._listening = False
+        self._duty = duty
+        if duty is not None:
+            self.selector.register(duty, selectors.EVENT_READ, self._on_duty)
         self._accept_after = 0.0  # when to try again after there was no room, if not
         self._crowd = 0  # when there are fewer connections than these
         self._ready: Events = deque()  # what select said and nobody has handled yet: it outlives a change of leaders
@@ -146,12 +152,21 @@ class Loop:
             self._bell.ring()
 
     def hold(self) -> None:
-        """Leave the listeners alone until :meth:`release`."""
+        """Leave the listeners alone until :meth:`release`; before the loop runs."""
         self._accept_after = float('inf')
 
     def release(self) -> None:
-        """Listen, from the next round on."""
+        """Listen, from the next round on; the siblings may count on it from now on."""
         self._accept_after = 0.0
+        if self._duty is not None:
+            self._duty.report(self._load())
+
+    def listen_by_itself(self) -> None:
+        """Listen whenever this worker can, and share the duty to accept no more."""
+        duty, self._duty = self._duty, None
+        if duty is not None:
+            duty.leave()
+            self.selector.unregister(duty)
 
     def serve(self, sock: socket.socket) -> None:
         """Serve a client that is connected already, as if it had come to the first listener from this machine."""
@@ -182,8 +197,7 @@ class Loop:
 
     def drain(self, timeout: float, backlog: Backlog) -> None:
         """Accept no more (or what ``backlog`` says), finish what there is within ``timeout`` seconds, then end."""
-        if self._listening:
-            self._listen(False)
+        self._stop_listening()
         for listener in self._listeners:
             # What we were given may be open elsewhere: its backlog is for whoever accepts from it next.
             if backlog is Backlog.ACCEPT and not listener.adopted:
@@ -203,8 +217,7 @@ class Loop:
 
     def close_listeners(self) -> None:
         """Close this process's copies of the listening sockets."""
-        if self._listening:
-            self._listen(False)
+        self._stop_listening()
         for listeners in (self._listeners, self._emptying):
             for listener in listeners:
                 listener.close()
@@ -272,9 +285,9 @@ class Loop:
             self._sweep(now)
         if self.sleepers:
             self._let_park()
-        room = now >= self._accept_after or len(self.pool.used) < self._crowd
-        wanted = bool(self._listeners) and not self.crew.full and room
-        if wanted != self._listening:
+        if self._duty is not None:
+            self._duty.report(self._load())
+        elif (wanted := self._can_accept()) != self._listening:
             self._listen(wanted)
         if self._drain_deadline is not None:
             self._accept_backlog()
@@ -398,6 +411,41 @@ class Loop:
                 self.selector.register(listener, selectors.EVENT_READ, self._acceptor(listener))
             else:
                 self.selector.unregister(listener)
+
+    def _stop_listening(self) -> None:
+        self.listen_by_itself()
+        if self._listening:
+            self._listen(False)
+
+    def _can_accept(self) -> bool:
+        room = self.now >= self._accept_after or len(self.pool.used) < self._crowd
+        return bool(self._listeners) and not self.crew.full and room
+
+    def _load(self) -> int:
+        """How much there is to do, for siblings to compare: connections, and once more those with a request in
+        progress; 0 where this worker can't accept."""
+        if not self._can_accept():
+            return 0
+        return 1 + len(self.pool.used) + len(self.crew.running) + len(self.waiting)
+
+    def _on_duty(self, mask: int) -> None:
+        """There is a connection for whoever is on duty."""
+        # What else has come with it may be requests, and they have come first: are there threads for one more?
+        if len(self.crew.running) + len(self.waiting) + len(self._ready) < self.crew.threads:
+            self._have_turn()
+        else:
+            self._soon.append(self._have_turn)
+
+    def _have_turn(self) -> None:
+        """Accept, if this worker is on duty and can, and pass the duty on."""
+        duty = self._duty
+        if duty is None or not duty.claim(self._load()):
+            return
+        ready = duty.ready()
+        for listener in self._listeners:
+            if listener.fileno() in ready:
+                self._accept(listener)
+        duty.pass_on(self._load())
 
     def _acceptor(self, listener: Listener) -> Callable[[int], None]:
         # One connection a round: a sibling that is idle gets the next one before we do.

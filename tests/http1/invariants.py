@@ -15,7 +15,7 @@ from prefork.errors import ApplicationError, ProtocolError
 from prefork.http1.response import CHUNKED, LAST_CHUNK, REASONS, UNTIL_CLOSE, encode_chunk, encode_head, prepare
 from tests.http1.reception import DEFAULTS, Limits, Reception
 
-DATE, SERVER = b'Date: Tue, 15 Nov 1994 08:12:31 GMT\r\n', b'Server: prefork\r\n'
+DATE = b'Date: Tue, 15 Nov 1994 08:12:31 GMT\r\n'
 
 _BARE = re.compile(rb'(?<!\r)\n|\r(?!\n)')
 _ENOUGH = 1 << 16  # of a body, to be sure of how it is framed
@@ -92,7 +92,7 @@ def check_response(answer: Answer) -> bytes | None:
 def _encode(answer: Answer) -> tuple[bytes, int, int, bool]:
     known = len(answer.body) if answer.counted else None
     return encode_head(
-        prepare(answer.status, answer.headers), answer.minor, answer.persist, answer.bodiless, known, DATE, SERVER
+        prepare(answer.status, answer.headers), answer.minor, answer.persist, answer.bodiless, known, DATE
     )
 
 
