@@ -31,7 +31,7 @@ class HeadParser:
     It must have no HTTP_ key and no CONTENT_ key.
 
     Clients send the same again and again, so most of it is validated once and then remembered: short heads, what long
-    ones begin with, and single lines.
+    ones begin with, and single lines; 13 MiB of them where clients do their worst.
     """
 
     __slots__ = (
@@ -87,17 +87,16 @@ class HeadParser:
         opening, size, begun, count = self._openings[rest[:KEY]]
         if rest[:size] != opening:
             opening, size, begun, count = self._openings.learn(rest)
+        lines = rest[size:-2].split(b'\r\n') if size < len(rest) else []
+        if count + len(lines) > self.max_headers:  # before they are read: so many could take long
+            raise ProtocolError('the head is too large', 431)
         environ: dict[str, Any] = begun.copy()
         environ.update(variables)
-        if size < len(rest):
-            lines = rest[size:-2].split(b'\r\n')
-            count += len(lines)
+        if lines:
             keys = len(environ)
             environ.update(map(self._read_line, lines))
             if len(environ) != keys + len(lines) or None in environ:  # some have come again, or are to be dropped
                 environ = {**self._combine(begun, lines), **variables}
-        if count > self.max_headers:
-            raise ProtocolError('the head is too large', 431)
         if minor and 'HTTP_HOST' not in environ:
             raise ProtocolError('HTTP/1.1 needs a Host field')  # RFC 9112 3.2
         if authority is not None:

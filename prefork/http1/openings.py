@@ -7,6 +7,8 @@ third less to read, of which most is for the lines that are new.
 
 from __future__ import annotations
 
+from prefork.errors import ProtocolError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +21,7 @@ KEY = 256
 
 _MOST = 256  # a client can have openings forgotten, and never make them more
 _LONGEST = 4096  # bytes
+_MOST_LINES = 64
 
 
 class Openings(dict['bytes', 'Any']):
@@ -43,14 +46,21 @@ class Openings(dict['bytes', 'Any']):
         return b'', 0, self._base, 0
 
     def learn(self, data: bytes) -> Opening:
-        """Remember what ``data`` begins with, as far as those did that came before with the same key."""
+        """Remember what ``data`` begins with, as far as those did that came before with the same key.
+
+        Nothing is learnt of lines that can't be read: who reads all of the head finds out what is wrong with it first.
+        """
         key = data[:KEY]
-        lines = data[:_LONGEST].split(b'\r\n')[:-1]
+        lines = data[:_LONGEST].split(b'\r\n', _MOST_LINES)[:-1]
         known: bytes | None = self[key][0]
         if known is not None:
             lines = lines[: _common(lines, known.split(b'\r\n'))]
+        try:
+            environ = self._read(self._base, lines)
+        except ProtocolError:
+            return b'', 0, self._base, 0
         opening = b''.join(line + b'\r\n' for line in lines)
-        found = self[key] = opening, len(opening), self._read(self._base, lines), len(lines)
+        found = self[key] = opening, len(opening), environ, len(lines)
         return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefork.errors import ApplicationError
 from prefork.http1 import grammar
-from prefork.http1.memory import Memory
+from prefork.http1.memory import LONGEST, Memory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,8 +59,9 @@ def prepare(status: str, headers: list[tuple[str, str]]) -> Prepared:
     key = (status, *headers)
     try:
         return _heads[key]  # type: ignore[no-any-return]
-    except TypeError:  # something in it has no hash, and so is neither a str nor a tuple of them
-        return _prepare(key)
+    except TypeError:
+        pass  # something in it has no hash, and so is neither a str nor a tuple of them
+    return _prepare(key)
 
 
 def _prepare(key: tuple[Any, ...]) -> Prepared:
@@ -73,9 +74,10 @@ def _prepare(key: tuple[Any, ...]) -> Prepared:
     length: int | None = None
     for field in headers:
         try:
-            encoded, meaning = _fields[field]
+            known = _fields[field]
         except TypeError:
-            encoded, meaning = _field_line(field)
+            known = None  # and an error comes up out of this block, or two would be shown
+        encoded, meaning = known or _field_line(field)
         if meaning:
             if meaning & seen & _LENGTH:
                 raise ApplicationError('the response has two Content-Length fields')
@@ -167,7 +169,7 @@ REASONS = {
 def _status_line(status: str) -> tuple[bytes, int]:
     if not grammar.STATUS.fullmatch(status):
         raise ApplicationError(f'the status {status!r} is not three digits, a blank and a reason')
-    return f'HTTP/1.1 {status}\r\n'.encode('latin-1'), int(status[:3])
+    return _encode('HTTP/1.1 ', status, '\r\n'), int(status[:3])
 
 
 def _field_line(field: object) -> tuple[bytes, int]:
@@ -185,17 +187,27 @@ def _field_line(field: object) -> tuple[bytes, int]:
         raise ApplicationError(f'{name} is between the server and the client; an application may not set it')
     if lower == 'content-length' and not (len(value) <= _LENGTH_DIGITS and grammar.CONTENT_LENGTH.fullmatch(value)):
         raise ApplicationError(f'the Content-Length {value!r} is not a whole number')
-    return f'{name}: {value}\r\n'.encode('latin-1'), _MEANING.get(lower, _ORDINARY)
+    return _encode(name, ': ', value, '\r\n'), _MEANING.get(lower, _ORDINARY)
+
+
+def _encode(*texts: str) -> bytes:
+    # In an f-string, a member of an Enum that is a str, for one, would be another text than the one that was checked.
+    return ''.join(texts).encode('latin-1')
 
 
 def _field_size(field: tuple[str, str]) -> int:
-    return len(field[0]) + len(field[1])
+    """How long the line is; too long to be remembered where an application's own types may have anything in them."""
+    name, value = field
+    if type(field) is not tuple or type(name) is not str or type(value) is not str:
+        return LONGEST + 1
+    return len(name) + len(value) + len(': \r\n')
 
 
 def _head_size(head: tuple[str, *tuple[tuple[str, str], ...]]) -> int:
-    return len(head[0]) + sum(map(_field_size, head[1:]))
+    status, *fields = head
+    return len(status) + sum(map(_field_size, fields))
 
 
-_heads = Memory(_prepare, size=_head_size)
+_heads = Memory(_prepare, 512, _head_size)
 _fields = Memory(_field_line, size=_field_size)
 _statuses = Memory(_status_line)

@@ -40,13 +40,17 @@ _CLOSE_ON_EXEC: int = getattr(socket, 'MSG_CMSG_CLOEXEC', 0)
 class Message:
     """``kind`` says what it is, ``body`` has its fields, and who receives it owns its ``descriptors``.
 
-    ``incomplete`` is whether no descriptor was free here for those that came with it; then there are none.
+    ``sender`` is the process that sent it, by the word of the kernel, 0 where that says nothing.  ``incomplete`` is
+    whether no descriptor was free here for those that came with it; then there are none.
     """
 
-    __slots__ = ('body', 'descriptors', 'incomplete', 'kind')
+    __slots__ = ('body', 'descriptors', 'incomplete', 'kind', 'sender')
 
-    def __init__(self, kind: str, body: dict[str, Any], descriptors: list[int], *, incomplete: bool = False) -> None:
+    def __init__(
+        self, kind: str, body: dict[str, Any], descriptors: list[int], *, sender: int = 0, incomplete: bool = False
+    ) -> None:
         self.kind = kind
+        self.sender = sender
         self.body = body
         self.descriptors = descriptors
         self.incomplete = incomplete
@@ -56,9 +60,9 @@ class Message:
 
 
 class Channel:
-    """One end.  Whoever holds it is its only user in this process, and the only process with this end."""
+    """One end.  Whoever holds it is its only user in this process, and the only process that receives at this end."""
 
-    __slots__ = ('_arrived', '_descriptors', '_outgoing', '_searched', 'sender', 'socket')
+    __slots__ = ('_arrived', '_descriptors', '_outgoing', '_searched', '_sender', 'socket')
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -67,8 +71,7 @@ class Channel:
         self._searched = 0  # so much of it is known to hold no end of a line
         self._descriptors: list[int] = []
         self._outgoing: deque[tuple[bytes, list[int]]] = deque()
-        self.sender = 0
-        """The process that sent what was received last, by the word of the kernel; 0 where it says nothing."""
+        self._sender = 0  # of what was read last: the kernel gives us no two processes' bytes at once
 
     def fileno(self) -> int:
         return self.socket.fileno()
@@ -141,15 +144,20 @@ class Channel:
 
         Raises ChannelError for what can't have been sent by :meth:`send`.
         """
-        ended = False
-        while not ended and len(self._arrived) <= LIMIT:
+        messages: list[Message] = []
+        taken = len(self._arrived)
+        while taken <= LIMIT:
             try:
-                ended = not self._read()
+                data = self._read()
             except BlockingIOError:
-                break
+                return messages, False
             except ConnectionResetError:  # the other side went with something of ours unread
-                ended = True
-        return self._complete(), ended
+                return messages, True
+            messages += self._complete()
+            if not data:
+                return messages, True
+            taken += len(data)
+        return messages, False
 
     def _read(self) -> bytes:
         room = socket.CMSG_SPACE(_MOST_DESCRIPTORS * _INT) + socket.CMSG_SPACE(_CREDENTIALS.size)
@@ -158,7 +166,7 @@ class Channel:
             if kind == socket.SCM_RIGHTS:
                 self._descriptors += _unpack(payload)
             elif data:  # SCM_CREDENTIALS: an end has no sender
-                self.sender = _CREDENTIALS.unpack(payload)[0]
+                self._sender = _CREDENTIALS.unpack(payload)[0]
         if flags & socket.MSG_CTRUNC:
             if len(self._descriptors) >= _MOST_DESCRIPTORS:
                 raise ChannelError('more descriptors at once than anybody sends')
@@ -194,7 +202,7 @@ class Channel:
         del self._descriptors[: len(descriptors)]
         if incomplete:
             _close_all(descriptors)
-        return Message(kind, body, descriptors, incomplete=incomplete)
+        return Message(kind, body, descriptors, sender=self._sender, incomplete=incomplete)
 
     # --- from one program to the next -----------------------------------------------------------------------------
 

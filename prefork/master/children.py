@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 class Child:
     """One mold or worker of ``site``.  ``owner`` is the number of the mold's generation, or the worker's key."""
 
-    __slots__ = ('channel', 'owner', 'pid', 'row', 'seat', 'site')
+    __slots__ = ('channel', 'mold', 'owner', 'pid', 'row', 'seat', 'site')
 
-    def __init__(self, owner: int | Key, channel: Channel, site: Site, pid: int, row: Row | None, seat: int) -> None:
+    def __init__(
+        self, owner: int | Key, channel: Channel, site: Site, pid: int, row: Row | None, seat: int, mold: int
+    ) -> None:
         self.owner = owner
         self.channel = channel
         self.site = site
@@ -35,6 +37,8 @@ class Child:
         self.row = row
         self.seat = seat
         """In its server's roster."""
+        self.mold = mold
+        """The process that forks this worker and tells us; 0 where we fork it."""
 
     @property
     def reachable(self) -> bool:
@@ -95,8 +99,9 @@ class Children:
         pid: int = 0,
         row: Row | None = None,
         seat: int = NOBODY,
+        mold: int = 0,
     ) -> Child:
-        child = Child(owner, channel, site, pid, row, seat)
+        child = Child(owner, channel, site, pid, row, seat, mold)
         self.selector.register(channel, selectors.EVENT_READ, child)
         self._by_owner[owner] = child
         return child
@@ -145,8 +150,10 @@ def event(supervisor: Supervisor, now: float, child: Child, message: Message) ->
             return _of_mold(supervisor, now, child.owner, message.kind, message.body)
         if message.kind == 'spawned':
             # The kernel's word before the worker's, which may be another user's: whom it says, root would kill.
-            child.pid = child.pid or child.channel.sender or int(message.body['pid'])
+            child.pid = child.pid or message.sender or _pid(message)
             return supervisor.spawned(now, child.owner, child.pid)
+        if message.sender and message.sender == child.mold:
+            return _of_its_mold(supervisor, now, child, child.owner, message)
         if message.kind == 'leaving':
             child.relieve()  # it has given up the duty itself, but may have been chosen in that moment
         return _of_worker(supervisor, now, child.owner, message.kind, message.body)
@@ -162,13 +169,26 @@ def _of_mold(supervisor: Supervisor, now: float, number: int, kind: str, body: d
             return supervisor.mold_unsafe(now, number, body['found'])
         case 'failed':
             return supervisor.mold_failed(now, number, f'the application cannot be loaded: {body["reason"]}')
-        case 'forked':
-            server, generation, slot = body['key']
-            return supervisor.spawned(now, (server, generation, slot), int(body['pid']))
-        case 'unspawned':
-            server, generation, slot = body['key']
-            return supervisor.unspawned(now, (server, generation, slot), body['reason'])
     raise LookupError(kind)
+
+
+def _of_its_mold(supervisor: Supervisor, now: float, child: Child, key: Key, message: Message) -> list[Order]:
+    """On the worker's channel: another worker may have the key by now, and the mold's would tell of that."""
+    match message.kind:
+        case 'forked':
+            child.pid = child.pid or _pid(message)
+            return supervisor.spawned(now, key, child.pid)
+        case 'unspawned':
+            return supervisor.unspawned(now, key, message.body['reason'])
+    raise LookupError(message.kind)
+
+
+def _pid(message: Message) -> int:
+    """One that a system call takes for a process and not for several."""
+    pid = int(message.body['pid'])
+    if not 0 < pid < 1 << 31:
+        raise ValueError(pid)
+    return pid
 
 
 def _of_worker(supervisor: Supervisor, now: float, key: Key, kind: str, body: dict[str, Any]) -> list[Order]:

@@ -297,16 +297,18 @@ class Master:
         try:
             messages, ended = child.channel.receive()
             for message in messages:
-                self._obey(event(self._supervisor, self._clock(), child, message))
+                if self._children.get(child.owner) is child:  # else it was told of its end, and another has its key
+                    self._obey(event(self._supervisor, self._clock(), child, message))
         except ChannelError as error:
             logger.error('process %d is killed for what it sent: %s', child.pid, error)
             ended = True
             if child.pid:
                 _kill(child.pid, signal.SIGKILL)
         if ended:
+            known = self._children.get(child.owner) is child
             self._children.hang_up(child)
             # That a child has ended is for waitpid to say, but for one whose pid isn't known.
-            if not child.pid and not isinstance(child.owner, int):
+            if known and not child.pid and not isinstance(child.owner, int):
                 reason = 'ended before it said its pid'
                 self._obey(self._supervisor.unspawned(self._clock(), child.owner, reason))
 
@@ -372,8 +374,9 @@ class Master:
     def _have_forked(self, key: Key, row: Row, seat: int) -> None:
         """By the mold.  Raises OSError, having told it nothing."""
         ours, theirs = channels.pair()
-        self._children.adopt(key, ours, self._sites.of(key[1]), row=row, seat=seat)
         mold = self._children.get(key[1])
+        forker = 0 if mold is None else mold.pid
+        self._children.adopt(key, ours, self._sites.of(key[1]), row=row, seat=seat, mold=forker)
         if mold is None:
             theirs.close()  # it died just now; the end of the channel will say so
         else:

@@ -136,7 +136,7 @@ class _Mold:
         ``others`` came with messages that are still to be obeyed.
         """
         worker_channel = Channel(socket.socket(fileno=message.descriptors[0]))
-        key, row = message.body['key'], self._board[message.body['row']]
+        row = self._board[message.body['row']]
         row.put('pid', 0)
         try:
             between = fork(lambda: self._fork_worker(message.body, worker_channel, others))
@@ -144,11 +144,12 @@ class _Mold:
         except OSError as error:
             reason = f'could not be forked: {error.strerror}'
         if reason:
-            self._say('unspawned', key=key, reason=reason)
+            worker_channel.send('unspawned', reason=reason)
         elif pid := row.get('pid'):
             # It says so itself, unless a hook hangs before it can.  The master is its parent by now.
-            self._say('forked', key=key, pid=pid)
-        worker_channel.close()  # not before that: who finds it closed would know no reason
+            worker_channel.send('forked', pid=pid)
+        worker_channel.finish(_SAY_TIMEOUT)
+        worker_channel.close()
 
     def _wait_for(self, between: int) -> str:
         """Wait for the end of the process that forks a worker; why there is none, '' where there is."""

@@ -313,7 +313,41 @@ def test_fields_that_are_not_str_but_equal_what_is_remembered() -> None:
     assert prepare('200 OK', [Field('A', 'b')]) == plain
 
 
+class Formatted(str):
+    """Another text where it is formatted, as members of an Enum are."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return 'x\r\nC: d'
+
+
+def test_what_is_checked_is_what_is_sent() -> None:
+    fields, *_ = prepare(Formatted('200 OK'), [(Formatted('A'), Formatted('b'))])
+    assert fields == b'HTTP/1.1 200 OK\r\nA: b\r\n'
+
+
+def test_one_error_is_shown() -> None:
+    """Not a look-up's before it, which is nothing to the application."""
+    for field in (['A', 'b'], ('A', ['b'])):
+        with pytest.raises(ApplicationError) as raised:
+            prepare('200 OK', [field])  # type: ignore[list-item]
+        assert raised.value.__context__ is None
+
+
 # --- the memory ---
+
+
+def test_what_an_application_may_keep_other_things_in_is_not_remembered() -> None:
+    class Text(str):
+        request: object
+
+    class Field(tuple[str, str]):
+        request: object
+
+    for field in (Field(('A', 'b')), ('A', Text('b')), (Text('A'), 'b')):
+        prepare('200 OK', [field])
+        assert (len(response._heads), len(response._fields)) == (0, 0)
 
 
 def test_different_lines_do_not_fill_the_memory() -> None:
@@ -328,9 +362,9 @@ def test_different_lines_do_not_fill_the_memory() -> None:
 def test_long_lines_are_not_remembered() -> None:
     prepare('200 ' + 'x' * LONGEST, [('A', 'b' * LONGEST)])
     assert (len(response._statuses), len(response._fields), len(response._heads)) == (0, 0, 0)
-    prepare('200 OK', [('A', 'b' * (LONGEST - 1))])
+    prepare('200 OK', [('A', 'b' * (LONGEST - len('A: \r\n')))])
     assert (len(response._statuses), len(response._fields), len(response._heads)) == (1, 1, 0)
-    prepare('200 OK', [('A', 'b' * (LONGEST - 1 - len('200 OK')))])
+    prepare('200 OK', [('A', 'b' * (LONGEST - len('200 OKA: \r\n')))])
     assert (len(response._statuses), len(response._fields), len(response._heads)) == (1, 2, 1)
 
 

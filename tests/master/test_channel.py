@@ -243,16 +243,23 @@ def test_too_many_descriptors_are_refused() -> None:
     channel.close()
 
 
-def test_descriptors_that_there_is_no_room_for_are_missing_from_their_message_alone() -> None:
+@pytest.mark.parametrize(
+    ('room', 'expected'),
+    [
+        pytest.param(0, [('one', True), ('two', True)], id='for none'),
+        pytest.param(1, [('one', True), ('two', False)], id='for one, which is free again for the next message'),
+    ],
+)
+def test_descriptors_that_there_is_no_room_for_are_missing_from_their_message_alone(
+    room: int, expected: list[tuple[str, bool]]
+) -> None:
     ours, theirs = channels.pair()
     ours.send('one', [file_with(b'a'), file_with(b'b')])
     ours.send('two', [file_with(b'c')])
-    with without_descriptors(os.getpid(), but=1):
+    with without_descriptors(os.getpid(), but=room):
         messages, _ = theirs.receive()
-    assert [(each.kind, each.incomplete, each.descriptors) for each in messages] == [
-        ('one', True, []),
-        ('two', True, []),
-    ]
+    assert [(each.kind, each.incomplete) for each in messages] == expected
+    assert contents(messages) == [(kind, {}, [] if lost else [b'c']) for kind, lost in expected]
     ours.send('three', [file_with(b'd')])
     assert contents(theirs.receive()[0]) == [('three', {}, [b'd'])]
     ours.close()

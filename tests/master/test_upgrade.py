@@ -598,7 +598,7 @@ def test_workers_that_were_adopted_may_die(site: Site) -> None:
         server.stderr.wait_for('upgraded: ')
         site.wait_for_arrival()  # the mold of the new generation
         os.kill(first, signal.SIGKILL)
-        server.stderr.wait_for(rf'worker main/1/0 \(pid {first}\) was killed by SIGKILL')
+        server.stderr.wait_for(rf'worker main/1/\d \(pid {first}\) was killed by SIGKILL')
         assert int(get(server)) == second
         site.open_gate('.')
         server.stderr.wait_for(GENERATION)
