@@ -53,6 +53,7 @@ def test_who_has_no_room_for_a_reopened_log_says_so(site: Site) -> None:
     log = site.folder / 'access.log'
     with site.serve('--access-log', str(log), workers=1) as server:
         (mold,), (worker,) = molds(server), workers(server)
+        assert int(get(server)) == worker  # which has raised its own limit by now
         with without_descriptors(mold), without_descriptors(worker):
             server.send_signal(SIGUSR1)
             server.stderr.wait_for('no descriptor is free')
