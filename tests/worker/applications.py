@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import threading
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from tests.worker.harness import PLAIN, hello
+from tests.worker.harness import DEADLINE, PLAIN, hello
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
 
     from tests.worker.harness import App, Environ, StartResponse
+
+
+class Capture:
+    """An application that hands its environs to the test."""
+
+    def __init__(self) -> None:
+        self._environs: SimpleQueue[Environ] = SimpleQueue()
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        self._environs.put(dict(environ))
+        start_response('200 OK', [])
+        return []
+
+    def next(self) -> Environ:
+        return self._environs.get(timeout=DEADLINE)
+
+    @property
+    def is_unused(self) -> bool:
+        return self._environs.empty()
 
 
 class Body:

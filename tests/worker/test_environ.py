@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import sys
-from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from prefork import __version__
 from prefork.settings import Address
 from prefork.worker.gateway import FileWrapper
+from tests.worker.applications import Capture
 from tests.worker.harness import DEADLINE, Client, Worker, request, trusting
 
 if TYPE_CHECKING:
@@ -23,21 +23,6 @@ if TYPE_CHECKING:
     from tests.certificates import Certificates
     from tests.worker.conftest import Serve
     from tests.worker.harness import Environ, StartResponse
-
-
-class Capture:
-    """An application that hands its environ to the test."""
-
-    def __init__(self) -> None:
-        self._environs: SimpleQueue[Environ] = SimpleQueue()
-
-    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        self._environs.put(dict(environ))
-        start_response('200 OK', [])
-        return []
-
-    def next(self) -> Environ:
-        return self._environs.get(timeout=DEADLINE)
 
 
 def environ_of(serve: Serve, data: bytes, **options: Any) -> Environ:

@@ -7,7 +7,6 @@ import os
 import socket
 import ssl
 import struct
-from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,16 +16,17 @@ from prefork.settings import Address
 from prefork.worker import connection
 from prefork.worker.backlog import Backlog
 from prefork.worker.phase import Phase
+from tests.worker.applications import Capture
 from tests.worker.harness import DEADLINE, Client, Worker, echo, hello, request, trusting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import Any
 
     from tests.certificates import Certificates
     from tests.worker.conftest import Serve
-    from tests.worker.harness import Environ, Log, StartResponse
+    from tests.worker.harness import Environ, Log
 
 SHORT = 0.25
 
@@ -37,25 +37,6 @@ LOCAL = SIGNATURE + b'\x20\0\0\0'
 BLOCK = SIGNATURE + b'\x21\x11\0\x0c' + ADDRESSES
 TLS_BLOCK = SIGNATURE + b'\x21\x11\0\x14' + ADDRESSES + b'\x20\0\x05\x01\0\0\0\0'
 PROXIED = {'proxy_protocol': True, 'trusted_proxies': ('127.0.0.0/8', '10.0.0.0/8')}
-
-
-class Capture:
-    """An application that hands its environs to the test."""
-
-    def __init__(self) -> None:
-        self._environs: SimpleQueue[Environ] = SimpleQueue()
-
-    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        self._environs.put(dict(environ))
-        start_response('200 OK', [])
-        return []
-
-    def next(self) -> Environ:
-        return self._environs.get(timeout=DEADLINE)
-
-    @property
-    def is_unused(self) -> bool:
-        return self._environs.empty()
 
 
 def end_of(environ: Environ) -> tuple[str, str]:
