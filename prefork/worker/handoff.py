@@ -245,8 +245,8 @@ class Crew:
         except BaseException:
             # Nothing of an application's gets here: this is a bug of ours, and without a leader the worker is deaf.
             logger.critical('the worker loop failed', exc_info=True)
-            self.done = self.failed = True
-            self._ended.set()
+            self.failed = True
+            self.finish()
 
     def _stand_by(self) -> bool:
         """Wait for the lead, as the sentry when it is this thread's turn; whether it came, or all is done."""
