@@ -5,9 +5,11 @@ Pure: orders are collected in :attr:`Fleet.orders` for the master to carry out.
 
 from __future__ import annotations
 
+import enum
 import signal
 
-from prefork.master.generation import Generation, Mold, Phase, Plan, Process, Stage, Worker
+from prefork.errors import EX_OK
+from prefork.master.generation import BackOff, Generation, Mold, Phase, Plan, Process, Stage, Worker
 from prefork.master.orders import INFO, Backlog, Commit, Drain, Key, Kill, Log, Order, Preload, Spawn, StartMold
 
 TYPE_CHECKING = False
@@ -24,6 +26,17 @@ DRAIN_MARGIN = 1.0
 """A worker ends its drain itself at ``graceful_timeout``; the master waits so much longer before SIGKILL."""
 
 
+class Mode(enum.Enum):
+    """What is wanted of all of them together."""
+
+    RUNNING = 'running'
+    HANDING_OVER = 'handing over'
+    """A new binary takes over as soon as there are only workers that it can adopt."""
+
+    STOPPING = 'stopping'
+    QUITTING = 'quitting'
+
+
 class Fleet:
     """Every generation that has a process left, and the two that count.
 
@@ -31,16 +44,46 @@ class Fleet:
     one from then until the next takes over.  Until then nothing that serves is touched.
     """
 
-    __slots__ = ('_latest', 'candidate', 'current', 'generations', 'orders', 'retry_at')
+    __slots__ = (
+        '_latest',
+        'candidate',
+        'current',
+        'generations',
+        'mode',
+        'mold_back_off',
+        'orders',
+        'retry_at',
+        'status',
+        'trouble',
+        'verifier',
+    )
 
     def __init__(self) -> None:
+        self.mode = Mode.RUNNING
+        self.status = EX_OK
+        """What the master exits with, once it has been told to end."""
         self._latest = 0
         self.generations: dict[int, Generation] = {}
         self.current: Generation | None = None
         self.candidate: Generation | None = None
         self.retry_at: float | None = None
         """When the earliest vacant slot may be filled, as far as the last comparison found one."""
+        self.mold_back_off = BackOff()
+        """When a generation may be begun in the place of one that has lost its mold."""
+        self.verifier: Process | None = None
+        """Who sees whether a new binary could take over.  It belongs to no generation."""
+        self.trouble = ''
+        """What went wrong last since the current generation took over, in a line."""
         self.orders: list[Order] = []
+
+    @property
+    def running(self) -> bool:
+        """Whether it goes on: nobody has told it to stop, or to hand over."""
+        return self.mode is Mode.RUNNING
+
+    @property
+    def ending(self) -> bool:
+        return self.mode in (Mode.STOPPING, Mode.QUITTING)
 
     # --- what there is --------------------------------------------------------------------------------------------
 
@@ -60,6 +103,10 @@ class Fleet:
     def worker(self, key: Key) -> Worker | None:
         generation = self.generations.get(key[1])
         return None if generation is None else generation.workers.get(key)
+
+    def is_moldless(self) -> bool:
+        """Whether the current generation has lost its mold, and nothing is under way to replace both."""
+        return self.running and self.candidate is None and self.current is not None and self.current.lacks_mold()
 
     def log(self, level: int, text: str) -> None:
         self.orders.append(Log(level, text))
@@ -155,6 +202,7 @@ class Fleet:
         previous, self.current, self.candidate = self.current, generation, None
         generation.stage = Stage.SERVING
         generation.first = previous is None
+        self.trouble = ''
         self.orders.append(Commit(generation.number))
         if previous is not None:
             self.retire(now, previous)

@@ -49,29 +49,29 @@ def state_of(fleet: Fleet) -> State:
     return State.READY if complete and fleet.candidate is None else State.RELOADING
 
 
-def text_of(fleet: Fleet, state: State, trouble: str) -> str:
-    """One line for the operator; ``trouble`` is what went wrong last, '' for nothing."""
+def text_of(fleet: Fleet, state: State) -> str:
+    """One line for the operator."""
     if state is State.STOPPING:
-        if trouble and fleet.current is None:
-            return trouble
+        if fleet.trouble and fleet.current is None:
+            return fleet.trouble
         left = sum(len(generation.workers) for generation in fleet.generations.values())
         return f'stopping: {left} {"worker" if left == 1 else "workers"} left'
-    parts = [_serving(fleet, trouble)] if fleet.current is not None else []
+    parts = [_serving(fleet)] if fleet.current is not None else []
     if fleet.candidate is not None:
         does = 'loads' if fleet.candidate.stage is Stage.LOADING else 'starts its workers'
         parts.append(f'generation {fleet.candidate.number} {does}')
     return '; '.join(parts)
 
 
-def _serving(fleet: Fleet, trouble: str) -> str:
+def _serving(fleet: Fleet) -> str:
     current = fleet.current
     assert current is not None
     ready = sum(len(current.ready(server)) for server in current.targets)
     counted = f'{ready} of {sum(current.targets.values())} workers'
     older = sum(worker.phase is Phase.READY for worker in fleet.workers() if worker.generation is not current)
     counted += f', {older} of older generations' if older else ''
-    if trouble:
-        return f'{trouble}; generation {current.number} serves on: {counted}'
+    if fleet.trouble:
+        return f'{fleet.trouble}; generation {current.number} serves on: {counted}'
     return f'generation {current.number}: {counted}'
 
 

@@ -7,12 +7,11 @@ no event has to foresee what others did before it.  Events that come too late to
 
 from __future__ import annotations
 
-import enum
 import signal
 
 from prefork.errors import EX_CONFIG, EX_OK
-from prefork.master.fleet import DOOM_TIME, STOP_TIME, Fleet
-from prefork.master.generation import BackOff, Generation, Mold, Phase, Plan, Process, Stage, Worker
+from prefork.master.fleet import DOOM_TIME, STOP_TIME, Fleet, Mode
+from prefork.master.generation import Generation, Mold, Phase, Plan, Process, Stage, Worker
 from prefork.master.orders import (
     DEBUG,
     ERROR,
@@ -46,15 +45,6 @@ CRASH_LIMIT = 3
 """Deaths of one slot of the first generation, with no worker ready yet, after which starting it is given up."""
 
 
-class _Mode(enum.Enum):
-    RUNNING = 'running'
-    HANDING_OVER = 'handing over'
-    """A new binary takes over as soon as there are only workers that it can adopt."""
-
-    STOPPING = 'stopping'
-    QUITTING = 'quitting'
-
-
 class Supervisor:
     """Decides for one master, from its start to its end.  See the module's text.
 
@@ -64,35 +54,23 @@ class Supervisor:
     def __init__(self, watchdog: float | None = None) -> None:
         self._ping_interval = min(PING_INTERVAL, watchdog / 4) if watchdog else PING_INTERVAL
         self._ping_timeout = min(PING_TIMEOUT, watchdog / 2) if watchdog else PING_TIMEOUT
-        self._mode = _Mode.RUNNING
-        self._status = EX_OK
         self._ended = False
         self._fleet = Fleet()
-        self._mold_back_off = BackOff()
         self._rereading = False
         """Whether it has been ordered that the configuration be read, and not come of it yet."""
         self._reload_put_off = False
         """Whether a reload was asked for that the next master makes anyway, if there will be one."""
-        self._verifier: Process | None = None
-        """Who sees whether the new binary could take over."""
         self._unclaimed: dict[int, str] = {}
         """How processes ended that nobody knew, while a worker's pid isn't known yet."""
-        self._trouble = ''
-        """What went wrong last, in a line, while ``_troubled`` is the current generation."""
-        self._troubled: Generation | None = None
 
     @property
     def running(self) -> bool:
         """Whether it goes on: nobody has told it to stop, or to hand over."""
-        return self._mode is _Mode.RUNNING
+        return self._fleet.running
 
     @property
     def handing_over(self) -> bool:
-        return self._mode is _Mode.HANDING_OVER
-
-    @property
-    def _ending(self) -> bool:
-        return self._mode in (_Mode.STOPPING, _Mode.QUITTING)
+        return self._fleet.mode is Mode.HANDING_OVER
 
     # --- what the operator wants ----------------------------------------------------------------------------------
 
@@ -111,7 +89,7 @@ class Supervisor:
         """Start a generation that runs ``plan``: the first one, or one to take over from the current one."""
         self._rereading = False
         if self.running:
-            self._trouble = ''
+            self._fleet.trouble = ''
             if self._fleet.candidate is not None:
                 self._abandon(now, self._fleet.candidate, 'it is superseded by the next', INFO)
             self._fleet.begin(now, plan)
@@ -120,9 +98,9 @@ class Supervisor:
     def not_reloaded(self, now: float, reason: str) -> list[Order]:
         """There is nothing to reload: the configuration can't be used."""
         self._rereading = False
-        self._note_trouble(f'reload failed: {summary(reason)}')
-        if self._moldless():
-            self._mold_back_off.died(now, None)
+        self._fleet.trouble = f'reload failed: {summary(reason)}'
+        if self._fleet.is_moldless():
+            self._fleet.mold_back_off.died(now, None)
         return self._settled(now)
 
     def resize(self, now: float, difference: int) -> list[Order]:
@@ -145,9 +123,9 @@ class Supervisor:
 
     def stop(self, now: float) -> list[Order]:
         """Finish what there is and end; a second time, end at once."""
-        if self._ending:
+        if self._fleet.ending:
             return self.quit(now)
-        self._mode = _Mode.STOPPING
+        self._fleet.mode = Mode.STOPPING
         self._fleet.log(INFO, 'stopping: finishing what there is')
         self._fleet.orders.append(CloseListeners())
         self._doom_all_that_do_not_serve(now)
@@ -155,7 +133,7 @@ class Supervisor:
 
     def quit(self, now: float) -> list[Order]:
         """End at once."""
-        if self._mode is not _Mode.QUITTING:
+        if self._fleet.mode is not Mode.QUITTING:
             self._fleet.log(INFO, 'stopping at once')
             self._quit(now, EX_OK)
         return self._settled(now)
@@ -166,8 +144,8 @@ class Supervisor:
                 self._fleet.doom(now, process, signal.SIGKILL)
             elif isinstance(process, Worker) and process.starting:
                 self._fleet.doom(now, process, signal.SIGTERM)
-        if self._verifier is not None:
-            self._fleet.doom(now, self._verifier, signal.SIGKILL)
+        if self._fleet.verifier is not None:
+            self._fleet.doom(now, self._fleet.verifier, signal.SIGKILL)
 
     # --- another binary -------------------------------------------------------------------------------------------
 
@@ -176,31 +154,31 @@ class Supervisor:
         current = self._fleet.current
         if current is None:
             self._fleet.log(WARNING, 'not upgraded: nobody serves yet')
-        elif not self.running or self._verifier is not None:
+        elif not self.running or self._fleet.verifier is not None:
             self._fleet.log(WARNING, 'not upgraded twice: an upgrade or a stop is under way')
         else:
             self._fleet.log(INFO, 'upgrading: what is installed now is verified')
-            self._verifier = Process(current, now + current.plan.load_timeout)
+            self._fleet.verifier = Process(current, now + current.plan.load_timeout)
             self._fleet.orders.append(Verify())
         return self._settled(now)
 
     def verifying(self, now: float, pid: int) -> list[Order]:
         """The process that was ordered to verify the new binary runs."""
-        if self._verifier is not None:
-            self._verifier.pid = pid
+        if self._fleet.verifier is not None:
+            self._fleet.verifier.pid = pid
         return self._settled(now)
 
     def verified(self, now: float, status: int, complaint: str) -> list[Order]:
         """That process has ended, with its status in the form of wait(2), and has written ``complaint``."""
-        verifier, self._verifier = self._verifier, None
-        if self._ending or verifier is None:
+        verifier, self._fleet.verifier = self._fleet.verifier, None
+        if self._fleet.ending or verifier is None:
             return self._settled(now)
         if status or verifier.phase is Phase.DOOMED:
             late = f'it was not verified within load_timeout = {verifier.generation.plan.load_timeout:g} s\n'
             reason = complaint or f'the process that verifies it {_describe(status, False)}'
             return self.not_upgraded(now, (late if verifier.phase is Phase.DOOMED else '') + reason)
         self._fleet.log(INFO, 'upgrading: it can take over')
-        self._mode = _Mode.HANDING_OVER
+        self._fleet.mode = Mode.HANDING_OVER
         self._doom_all_that_do_not_serve(now)
         if self._fleet.candidate is not None:
             self._abandon(now, self._fleet.candidate, 'an upgrade supersedes it', INFO)
@@ -208,11 +186,11 @@ class Supervisor:
 
     def not_upgraded(self, now: float, reason: str) -> list[Order]:
         """The new binary could not be verified, or not be run: everything goes on as before."""
-        self._verifier = None
+        self._fleet.verifier = None
         if self.handing_over:
-            self._mode = _Mode.RUNNING
+            self._fleet.mode = Mode.RUNNING
         self._fleet.log(ERROR, f'not upgraded: {reason}')
-        self._note_trouble(f'upgrade failed: {summary(reason)}')
+        self._fleet.trouble = f'upgrade failed: {summary(reason)}'
         if self._reload_put_off and self.running:
             self._reload_put_off = False
             self._reread()
@@ -322,7 +300,7 @@ class Supervisor:
     def asked(self, now: float, key: Key) -> list[Order]:
         """A signal has asked the worker to go.  It waits for the order: where all go, others leave it the backlog."""
         worker = self._fleet.worker(key)
-        if worker is not None and worker.phase is Phase.READY and not self._ending:
+        if worker is not None and worker.phase is Phase.READY and not self._fleet.ending:
             self._fleet.log(INFO, f'{worker} drains and is replaced')
             self._fleet.drain(now, worker, Backlog.LEAVE)
         return self._settled(now)
@@ -330,7 +308,7 @@ class Supervisor:
     def worn(self, now: float, key: Key, reason: str) -> list[Order]:
         """The worker has served long enough, and goes on until another has taken its place."""
         worker = self._fleet.worker(key)
-        if worker is not None and worker.phase is Phase.READY and not worker.worn and not self._ending:
+        if worker is not None and worker.phase is Phase.READY and not worker.worn and not self._fleet.ending:
             worker.worn = True
             self._fleet.log(INFO, f'{worker} is to be replaced: {reason}')
         return self._settled(now)
@@ -378,7 +356,7 @@ class Supervisor:
         if isinstance(process, Mold):
             self._kill_mold(process, 'was stopped by a signal')
         elif isinstance(process, Worker) and process.phase in (Phase.STARTING, Phase.READY, Phase.DRAINING):
-            if process.phase is not Phase.DRAINING and not self._ending:
+            if process.phase is not Phase.DRAINING and not self._fleet.ending:
                 what_now = '; replaced' if process.phase is Phase.READY else ' before it was ready'
                 self._fleet.log(ERROR, f'{process} was stopped by a signal{what_now}')
             process.phase, process.deadline = Phase.STOPPED, now + STOP_TIME
@@ -407,7 +385,7 @@ class Supervisor:
         for process in self._fleet.processes():
             if process.deadline is not None and process.deadline <= now:
                 self._late(now, process)
-        verifier = self._verifier
+        verifier = self._fleet.verifier
         if verifier is not None and verifier.deadline is not None and verifier.deadline <= now:
             # At first with a signal at which faulthandler shows where it hangs.
             doomed = verifier.phase is Phase.DOOMED
@@ -418,19 +396,18 @@ class Supervisor:
         """When ``tick`` has something to do; None: only another event will change anything."""
         deadlines = [process.deadline for process in self._fleet.processes()]
         deadlines.append(self._fleet.retry_at)
-        if self._verifier is not None:
-            deadlines.append(self._verifier.deadline)
-        if self._moldless():
-            deadlines.append(self._mold_back_off.not_before)
+        if self._fleet.verifier is not None:
+            deadlines.append(self._fleet.verifier.deadline)
+        if self._fleet.is_moldless():
+            deadlines.append(self._fleet.mold_back_off.not_before)
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     # --- what there is --------------------------------------------------------------------------------------------
 
     def report(self, now: float) -> Report:
         """What the service manager is told now."""
-        state = State.STOPPING if self._ending else state_of(self._fleet)
-        trouble = self._trouble if self._troubled is self._fleet.current else ''
-        text = text_of(self._fleet, state, trouble)
+        state = State.STOPPING if self._fleet.ending else state_of(self._fleet)
+        text = text_of(self._fleet, state)
         return Report(state, text, until_of(self._fleet, state), self.is_healthy(now))
 
     def is_healthy(self, now: float) -> bool:
@@ -439,7 +416,7 @@ class Supervisor:
         One that hangs beside one that doesn't is replaced, and no reason to end the service.  Nor is a stop, which has
         deadlines of its own.
         """
-        if self._ending:
+        if self._fleet.ending:
             return True
         current = self._fleet.current
         if current is None:
@@ -450,14 +427,6 @@ class Supervisor:
     def _reread(self) -> None:
         self._rereading = True
         self._fleet.orders.append(Reread())
-
-    def _note_trouble(self, text: str) -> None:
-        self._trouble, self._troubled = text, self._fleet.current
-
-    def _moldless(self) -> bool:
-        """Whether the current generation has lost its mold, and nothing is under way to replace both."""
-        current = self._fleet.current
-        return self.running and self._fleet.candidate is None and current is not None and current.lacks_mold()
 
     # --- ends of processes ----------------------------------------------------------------------------------------
 
@@ -531,7 +500,7 @@ class Supervisor:
             loading = mold.phase is Phase.STARTING
             self._generation_failed(now, generation, f'{mold} {how}' + (' while it loaded' if loading else ''))
         else:
-            delay = self._mold_back_off.died(now, mold.lived(now))
+            delay = self._fleet.mold_back_off.died(now, mold.lived(now))
             wait = f' in {delay:g} s' if delay else ''
             self._fleet.log(ERROR, f'{mold} {how}; a new generation is loaded{wait}')
 
@@ -571,7 +540,7 @@ class Supervisor:
             self._abandon(now, generation, reason, ERROR)
             return
         self._fleet.log(ERROR, reason)
-        self._note_trouble(f'start failed: {summary(reason)}')
+        self._fleet.trouble = f'start failed: {summary(reason)}'
         self._quit(now, EX_CONFIG)
 
     def _abandon(self, now: float, generation: Generation, reason: str, level: int) -> None:
@@ -579,19 +548,19 @@ class Supervisor:
         keeper = f'; generation {self._fleet.current.number} serves on' if self._fleet.current is not None else ''
         self._fleet.log(level, f'generation {generation.number} is given up{keeper}: {reason}')
         if level == ERROR:
-            self._note_trouble(f'reload failed: {summary(reason)}')
+            self._fleet.trouble = f'reload failed: {summary(reason)}'
         self._fleet.candidate = None
         self._fleet.retire(now, generation)
         self._fleet.orders.append(Discard(generation.number))
-        if self._moldless():
-            self._mold_back_off.died(now, None)
+        if self._fleet.is_moldless():
+            self._fleet.mold_back_off.died(now, None)
 
     def _quit(self, now: float, status: int) -> None:
-        if not self._ending:
+        if not self._fleet.ending:
             self._fleet.orders.append(CloseListeners())
-        self._mode, self._status = _Mode.QUITTING, status
-        if self._verifier is not None:
-            self._fleet.doom(now, self._verifier, signal.SIGKILL)
+        self._fleet.mode, self._fleet.status = Mode.QUITTING, status
+        if self._fleet.verifier is not None:
+            self._fleet.doom(now, self._fleet.verifier, signal.SIGKILL)
         for process in self._fleet.processes():
             if isinstance(process, Worker) and process.phase in (Phase.READY, Phase.DRAINING):
                 self._fleet.orders.append(Quit(process.key))
@@ -608,7 +577,7 @@ class Supervisor:
         if self.running:
             self._revive(now)
             fleet.settle(now)
-        elif self._mode is _Mode.STOPPING:
+        elif self._fleet.mode is Mode.STOPPING:
             fleet.drain_all(now)
         fleet.forget()
         if self.handing_over and fleet.is_quiet():
@@ -616,24 +585,24 @@ class Supervisor:
         processes = fleet.processes()
         if all(process.pid is not None for process in processes):
             self._unclaimed.clear()
-        if self._ending and not processes and self._verifier is None and not self._ended:
+        if self._fleet.ending and not processes and self._fleet.verifier is None and not self._ended:
             self._ended = True
             fleet.log(INFO, 'stopped')
-            fleet.orders.append(Exit(self._status))
+            fleet.orders.append(Exit(self._fleet.status))
         orders, fleet.orders = fleet.orders, []
         return orders
 
     def _revive(self, now: float) -> None:
         """A dead mold is replaced by a new generation that has to prove itself: the disk may have changed."""
-        current = self._fleet.current
-        if current is None or self._rereading or not self._moldless() or now < self._mold_back_off.not_before:
+        fleet, current = self._fleet, self._fleet.current
+        if current is None or self._rereading or not fleet.is_moldless() or now < fleet.mold_back_off.not_before:
             return
         if current.adopted:
             # Its configuration is the master's that started it, and may have been of another kind.
             self._reread()
             return
         plan = current.plan
-        self._fleet.begin(now, Plan(dict(current.targets), plan.load_timeout, plan.graceful_timeout, plan.preload))
+        fleet.begin(now, Plan(dict(current.targets), plan.load_timeout, plan.graceful_timeout, plan.preload))
 
 
 def _describe(status: int, out_of_memory: bool | None) -> str:

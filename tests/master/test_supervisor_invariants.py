@@ -430,7 +430,7 @@ class World(RuleBasedStateMachine):
             return busy
         # Nobody has anything to do: time will tell, unless all that is left is to ask workers for signs of life.
         fleet = self.boss._fleet
-        if self.stopping or fleet.candidate is not None or fleet.retry_at is not None or self.boss._moldless():
+        if self.stopping or fleet.candidate is not None or fleet.retry_at is not None or fleet.is_moldless():
             quiet = False
         else:
             quiet = all(process.phase is Phase.READY for process in fleet.processes())
