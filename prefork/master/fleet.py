@@ -1,4 +1,4 @@
-"""All generations together, and how they follow one another: what there is, compared with what there should be.
+"""All generations together, and the steps in their processes' lives that every part of the policy takes.
 
 Pure: orders are collected in :attr:`Fleet.orders` for the master to carry out.
 """
@@ -10,7 +10,7 @@ import signal
 
 from prefork.errors import EX_OK
 from prefork.master.generation import BackOff, Generation, Mold, Phase, Plan, Process, Stage, Worker
-from prefork.master.orders import INFO, Backlog, Commit, Drain, Key, Kill, Log, Order, Preload, Spawn, StartMold
+from prefork.master.orders import Backlog, Drain, Key, Kill, Log, Order, Preload, StartMold
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,6 +96,10 @@ class Fleet:
     def process(self, pid: int) -> Process | None:
         return next((process for process in self.processes() if process.pid == pid), None)
 
+    def retired(self) -> list[Generation]:
+        """Those that are no longer current, or never were."""
+        return [generation for generation in self.generations.values() if generation.stage is Stage.RETIRED]
+
     def mold(self, number: int) -> Mold | None:
         generation = self.generations.get(number)
         return None if generation is None else generation.mold
@@ -156,13 +160,10 @@ class Fleet:
         if process.pid is not None:
             self.orders.append(Kill(process.pid, signal_number))
 
-    def draining(self, now: float, worker: Worker) -> None:
-        worker.phase = Phase.DRAINING
-        worker.deadline = now + worker.generation.plan.graceful_timeout + DRAIN_MARGIN
-
     def drain(self, now: float, worker: Worker, backlog: Backlog) -> None:
-        self.draining(now, worker)
-        self.orders.append(Drain(worker.key, backlog, worker.generation.plan.graceful_timeout))
+        timeout = worker.generation.plan.graceful_timeout
+        worker.phase, worker.deadline = Phase.DRAINING, now + timeout + DRAIN_MARGIN
+        self.orders.append(Drain(worker.key, backlog, timeout))
 
     def dismiss(self, now: float, worker: Worker) -> None:
         """Let a worker go that is no longer wanted, without losing what it may have."""
@@ -180,90 +181,6 @@ class Fleet:
             if worker.phase is not Phase.READY:
                 self.dismiss(now, worker)
 
-    # --- what there should be -------------------------------------------------------------------------------------
-
-    def settle(self, now: float) -> None:
-        """Order whatever is missing, for as long as the master is to serve."""
-        self._prove(now)
-        self._roll(now)
-
-    def _prove(self, now: float) -> None:
-        """Start the candidate's first workers, and let it take over when it has proved itself."""
-        candidate = self.candidate
-        if candidate is None or candidate.stage is not Stage.PROVING:
-            return
-        for server, target in candidate.targets.items():
-            wanted = target if self.current is None else 1
-            self._fill(now, candidate, server, wanted - len(candidate.active(server)))
-        if candidate.proven():
-            self._take_over(now, candidate)
-
-    def _take_over(self, now: float, generation: Generation) -> None:
-        previous, self.current, self.candidate = self.current, generation, None
-        generation.stage = Stage.SERVING
-        generation.first = previous is None
-        self.trouble = ''
-        self.orders.append(Commit(generation.number))
-        if previous is not None:
-            self.retire(now, previous)
-
-    def _roll(self, now: float) -> None:
-        """Replace old workers by new ones, one start for each drain begun; replace the dead; keep to the targets.
-
-        Old workers drain as far as the ready ones, old and new, are more than wanted; new ones start as far as those
-        that serve or will don't become two more than wanted.  So memory never doubles, and nobody's exit is awaited.
-        """
-        current = self.current
-        if current is None:
-            return
-        servers = {key[0] for generation in self.generations.values() for key in generation.workers}
-        for server in sorted(servers | current.targets.keys()):
-            target = current.targets.get(server, 0)
-            old = self._old(current, server)
-            new = [worker for worker in current.active(server) if worker not in old]
-            surplus = max(0, sum(worker.phase is Phase.READY for worker in new) + len(old) - target)
-            for worker in old[:surplus]:
-                self.dismiss(now, worker)
-            del old[:surplus]
-            for worker in sorted(new, key=_usefulness)[target:]:
-                self.dismiss(now, worker)
-            self._fill(now, current, server, min(target - len(new), target + 1 - len(new) - len(old)))
-        self._announce(current)
-
-    def _retired(self) -> list[Generation]:
-        """Generations that are no longer current, or never were."""
-        return [generation for generation in self.generations.values() if generation.stage is Stage.RETIRED]
-
-    def _old(self, current: Generation, server: str) -> list[Worker]:
-        """Those who serve only until others can: all of the retired generations, and of the current one those that are
-        worn, one at a time: until the last one has ended, and given its memory back, the next goes on."""
-        old = [worker for generation in self._retired() for worker in generation.ready(server)]
-        worn = [worker for worker in current.workers.values() if worker.worn and worker.key[0] == server]
-        return old if any(not worker.active for worker in worn) else old + worn[:1]
-
-    def _fill(self, now: float, generation: Generation, server: str, count: int) -> None:
-        """Start ``count`` workers, each as soon as its slot's back-off allows."""
-        count -= generation.failing(server)  # their slots are filled when they have gone, after their back-off
-        if count <= 0 or not generation.can_fork():
-            return
-        keys = generation.free_keys(server)
-        for key in [next(keys) for _ in range(count)]:
-            not_before = generation.back_off(key).not_before
-            if not_before <= now:
-                generation.workers[key] = Worker(generation, now + generation.plan.load_timeout, key)
-                self.orders.append(Spawn(key))
-            elif self.retry_at is None or not_before < self.retry_at:
-                self.retry_at = not_before
-
-    def _announce(self, generation: Generation) -> None:
-        """Say so when the generation is complete, and nobody is served by another any more."""
-        if generation.announced or not generation.complete() or any(each.accepts() for each in self._retired()):
-            return
-        generation.announced = True
-        count = sum(len(generation.ready(server)) for server in generation.targets)
-        what = 'ready:' if generation.first else f'generation {generation.number}: loaded,'
-        self.log(INFO, f'{what} {count} {"worker" if count == 1 else "workers"}')
-
     def drain_all(self, now: float) -> None:
         """Drain every worker, once nobody else has the listeners.
 
@@ -279,11 +196,6 @@ class Fleet:
 
     def forget(self) -> None:
         """Drop the retired generations whose last process has gone."""
-        for number, generation in list(self.generations.items()):
-            if generation.stage is Stage.RETIRED and not any(generation.processes()):
-                del self.generations[number]
-
-
-def _usefulness(worker: Worker) -> tuple[bool, bool, int]:
-    """Sorts those first that are kept longest: ready ones, those that aren't worn, and low slots."""
-    return worker.phase is not Phase.READY, worker.worn, worker.key[2]
+        for generation in self.retired():
+            if not any(generation.processes()):
+                del self.generations[generation.number]

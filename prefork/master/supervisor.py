@@ -10,6 +10,7 @@ from __future__ import annotations
 import signal
 
 from prefork.errors import EX_CONFIG, EX_OK
+from prefork.master import rollout
 from prefork.master.fleet import DOOM_TIME, STOP_TIME, Fleet, Mode
 from prefork.master.generation import Generation, Mold, Phase, Plan, Process, Stage, Worker
 from prefork.master.orders import (
@@ -576,7 +577,7 @@ class Supervisor:
         fleet.retry_at = None
         if self.running:
             self._revive(now)
-            fleet.settle(now)
+            rollout.advance(fleet, now)
         elif self._fleet.mode is Mode.STOPPING:
             fleet.drain_all(now)
         fleet.forget()
