@@ -48,7 +48,10 @@ MAY_IMPORT = {
 THIRD_PARTY = {'toolkit': {'webob', 'routes'}, 'worker': {'psutil'}}
 
 # Modules without a socket, a clock or a file: all that they may import.  The master's policy is made of them.
-_POLICY = {f'prefork.master.{name}' for name in ('supervisor', 'rollout', 'report', 'fleet', 'generation', 'orders')}
+_POLICY = {
+    f'prefork.master.{name}'
+    for name in ('supervisor', 'rollout', 'shutdown', 'report', 'fleet', 'generation', 'orders')
+}
 PURE = {
     'prefork.http1': {'re', 'enum', 'prefork.errors', 'prefork.http1'},
     'prefork.deploy.ini': {'re', 'prefork.errors'},

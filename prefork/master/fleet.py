@@ -181,19 +181,6 @@ class Fleet:
             if worker.phase is not Phase.READY:
                 self.dismiss(now, worker)
 
-    def drain_all(self, now: float) -> None:
-        """Drain every worker, once nobody else has the listeners.
-
-        While a mold or a starting worker has them too, the kernel completes connections that nobody would accept.
-        """
-        processes = self.processes()
-        workers = [process for process in processes if isinstance(process, Worker)]
-        if len(workers) < len(processes) or any(each.phase not in (Phase.READY, Phase.DRAINING) for each in workers):
-            return
-        for worker in workers:
-            if worker.phase is Phase.READY:
-                self.drain(now, worker, Backlog.ACCEPT)
-
     def forget(self) -> None:
         """Drop the retired generations whose last process has gone."""
         for generation in self.retired():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import signal
 
 from prefork.errors import EX_CONFIG, EX_OK
-from prefork.master import rollout
+from prefork.master import rollout, shutdown
 from prefork.master.fleet import DOOM_TIME, STOP_TIME, Fleet, Mode
 from prefork.master.generation import Generation, Mold, Phase, Plan, Process, Stage, Worker
 from prefork.master.orders import (
@@ -19,7 +19,6 @@ from prefork.master.orders import (
     INFO,
     WARNING,
     Backlog,
-    CloseListeners,
     Discard,
     Exit,
     HandOver,
@@ -28,7 +27,6 @@ from prefork.master.orders import (
     Order,
     Ping,
     Preload,
-    Quit,
     Release,
     Reread,
     Verify,
@@ -126,27 +124,16 @@ class Supervisor:
         """Finish what there is and end; a second time, end at once."""
         if self._fleet.ending:
             return self.quit(now)
-        self._fleet.mode = Mode.STOPPING
         self._fleet.log(INFO, 'stopping: finishing what there is')
-        self._fleet.orders.append(CloseListeners())
-        self._doom_all_that_do_not_serve(now)
+        shutdown.stop(self._fleet, now)
         return self._settled(now)
 
     def quit(self, now: float) -> list[Order]:
         """End at once."""
         if self._fleet.mode is not Mode.QUITTING:
             self._fleet.log(INFO, 'stopping at once')
-            self._quit(now, EX_OK)
+            shutdown.quit(self._fleet, now, EX_OK)
         return self._settled(now)
-
-    def _doom_all_that_do_not_serve(self, now: float) -> None:
-        for process in self._fleet.processes():
-            if isinstance(process, Mold):
-                self._fleet.doom(now, process, signal.SIGKILL)
-            elif isinstance(process, Worker) and process.starting:
-                self._fleet.doom(now, process, signal.SIGTERM)
-        if self._fleet.verifier is not None:
-            self._fleet.doom(now, self._fleet.verifier, signal.SIGKILL)
 
     # --- another binary -------------------------------------------------------------------------------------------
 
@@ -180,7 +167,7 @@ class Supervisor:
             return self.not_upgraded(now, (late if verifier.phase is Phase.DOOMED else '') + reason)
         self._fleet.log(INFO, 'upgrading: it can take over')
         self._fleet.mode = Mode.HANDING_OVER
-        self._doom_all_that_do_not_serve(now)
+        shutdown.end_all_that_do_not_serve(self._fleet, now)
         if self._fleet.candidate is not None:
             self._abandon(now, self._fleet.candidate, 'an upgrade supersedes it', INFO)
         return self._settled(now)
@@ -542,7 +529,7 @@ class Supervisor:
             return
         self._fleet.log(ERROR, reason)
         self._fleet.trouble = f'start failed: {summary(reason)}'
-        self._quit(now, EX_CONFIG)
+        shutdown.quit(self._fleet, now, EX_CONFIG)
 
     def _abandon(self, now: float, generation: Generation, reason: str, level: int) -> None:
         """Give the candidate up."""
@@ -556,19 +543,6 @@ class Supervisor:
         if self._fleet.is_moldless():
             self._fleet.mold_back_off.died(now, None)
 
-    def _quit(self, now: float, status: int) -> None:
-        if not self._fleet.ending:
-            self._fleet.orders.append(CloseListeners())
-        self._fleet.mode, self._fleet.status = Mode.QUITTING, status
-        if self._fleet.verifier is not None:
-            self._fleet.doom(now, self._fleet.verifier, signal.SIGKILL)
-        for process in self._fleet.processes():
-            if isinstance(process, Worker) and process.phase in (Phase.READY, Phase.DRAINING):
-                self._fleet.orders.append(Quit(process.key))
-                process.phase, process.deadline = Phase.DOOMED, now + DOOM_TIME
-            elif process.phase is not Phase.DOOMED:  # else it may be showing its stacks, or saying why it failed
-                self._fleet.doom(now, process, signal.SIGKILL)
-
     # --- what there should be -------------------------------------------------------------------------------------
 
     def _settled(self, now: float) -> list[Order]:
@@ -579,7 +553,7 @@ class Supervisor:
             self._revive(now)
             rollout.advance(fleet, now)
         elif self._fleet.mode is Mode.STOPPING:
-            fleet.drain_all(now)
+            shutdown.drain_all(fleet, now)
         fleet.forget()
         if self.handing_over and fleet.is_quiet():
             fleet.orders.append(HandOver())
