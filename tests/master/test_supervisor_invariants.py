@@ -337,6 +337,8 @@ class World(RuleBasedStateMachine):
         if worker.stopped:
             self.serving.discard(worker.owner)
         self.tell('stopped' if worker.stopped else 'continued', worker.pid)
+        if worker.state == 'ready' and not worker.stopped and not worker.aborted:
+            self.serving.add(worker.owner)  # continued during an upgrade: it isn't drained, and the next master has it
 
     @precondition(running)
     @rule(data=st.data())
