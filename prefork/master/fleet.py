@@ -10,7 +10,7 @@ import signal
 
 from prefork.errors import EX_OK
 from prefork.master.generation import BackOff, Generation, Mold, Phase, Plan, Process, Stage, Worker
-from prefork.master.orders import Backlog, Drain, Key, Kill, Log, Order, Preload, StartMold
+from prefork.master.orders import Backlog, Discard, Drain, Key, Kill, Log, Order, Preload, StartMold
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -145,6 +145,19 @@ class Fleet:
             generation.stage = Stage.PROVING
         else:
             self.start_mold(now, generation)
+
+    def abandon(self, now: float, reason: str, level: int) -> None:
+        """Give the candidate up, if there is one."""
+        generation = self.candidate
+        if generation is None:
+            return
+        keeper = f'; generation {self.current.number} serves on' if self.current is not None else ''
+        self.log(level, f'generation {generation.number} is given up{keeper}: {reason}')
+        self.candidate = None
+        self.retire(now, generation)
+        self.orders.append(Discard(generation.number))
+        if self.is_moldless():
+            self.mold_back_off.died(now, None)
 
     def start_mold(self, now: float, generation: Generation) -> None:
         generation.mold = Mold(generation, now + generation.plan.load_timeout)

@@ -9,25 +9,22 @@ from __future__ import annotations
 
 import signal
 
-from prefork.errors import EX_CONFIG, EX_OK
-from prefork.master import rollout, shutdown
+from prefork.errors import EX_OK
+from prefork.master import failures, rollout, shutdown
 from prefork.master.fleet import DOOM_TIME, STOP_TIME, Fleet, Mode
-from prefork.master.generation import Generation, Mold, Phase, Plan, Process, Stage, Worker
+from prefork.master.generation import Mold, Phase, Plan, Process, Stage, Worker
 from prefork.master.orders import (
     DEBUG,
     ERROR,
     INFO,
     WARNING,
     Backlog,
-    Discard,
     Exit,
     HandOver,
     Key,
-    Kill,
     Order,
     Ping,
     Preload,
-    Release,
     Reread,
     Verify,
 )
@@ -39,9 +36,6 @@ if TYPE_CHECKING:
 
 PING_INTERVAL, PING_TIMEOUT = 10.0, 60.0
 """Without a watchdog.  With one, a worker that hangs is replaced before the watchdog could end the whole service."""
-
-CRASH_LIMIT = 3
-"""Deaths of one slot of the first generation, with no worker ready yet, after which starting it is given up."""
 
 
 class Supervisor:
@@ -89,8 +83,7 @@ class Supervisor:
         self._rereading = False
         if self.running:
             self._fleet.trouble = ''
-            if self._fleet.candidate is not None:
-                self._abandon(now, self._fleet.candidate, 'it is superseded by the next', INFO)
+            self._fleet.abandon(now, 'it is superseded by the next', INFO)
             self._fleet.begin(now, plan)
         return self._settled(now)
 
@@ -163,13 +156,12 @@ class Supervisor:
             return self._settled(now)
         if status or verifier.phase is Phase.DOOMED:
             late = f'it was not verified within load_timeout = {verifier.generation.plan.load_timeout:g} s\n'
-            reason = complaint or f'the process that verifies it {_describe(status, False)}'
+            reason = complaint or f'the process that verifies it {failures.how_it_ended(status, False)}'
             return self.not_upgraded(now, (late if verifier.phase is Phase.DOOMED else '') + reason)
         self._fleet.log(INFO, 'upgrading: it can take over')
         self._fleet.mode = Mode.HANDING_OVER
         shutdown.end_all_that_do_not_serve(self._fleet, now)
-        if self._fleet.candidate is not None:
-            self._abandon(now, self._fleet.candidate, 'an upgrade supersedes it', INFO)
+        self._fleet.abandon(now, 'an upgrade supersedes it', INFO)
         return self._settled(now)
 
     def not_upgraded(self, now: float, reason: str) -> list[Order]:
@@ -237,7 +229,7 @@ class Supervisor:
                 mold.generation.mold = None
             else:
                 mold.phase, mold.deadline = Phase.DOOMED, now + DOOM_TIME
-            self._generation_failed(now, mold.generation, reason)
+            failures.generation_failed(self._fleet, now, mold.generation, reason)
         return self._settled(now)
 
     # --- what workers say -----------------------------------------------------------------------------------------
@@ -249,7 +241,7 @@ class Supervisor:
             return self._settled(now)
         worker.pid = pid
         if pid in self._unclaimed:
-            self._worker_gone(now, worker, self._unclaimed.pop(pid))
+            failures.worker_gone(self._fleet, now, worker, self._unclaimed.pop(pid))
         elif worker.phase is Phase.SPAWNING:
             worker.phase, worker.deadline = Phase.STARTING, now + worker.generation.plan.load_timeout
         elif worker.phase is Phase.DOOMED:
@@ -260,7 +252,7 @@ class Supervisor:
         """The worker that was ordered couldn't be started, or ended before it said its pid."""
         worker = self._fleet.worker(key)
         if worker is not None and worker.pid is None:
-            self._worker_gone(now, worker, reason)
+            failures.worker_gone(self._fleet, now, worker, reason)
         return self._settled(now)
 
     def ready(self, now: float, key: Key) -> list[Order]:
@@ -282,7 +274,7 @@ class Supervisor:
         worker = self._fleet.worker(key)
         if worker is not None and worker.phase is Phase.STARTING:
             worker.phase, worker.deadline = Phase.DOOMED, now + DOOM_TIME
-            self._start_failed(now, worker, f'{worker} cannot start: {reason}')
+            failures.start_failed(self._fleet, now, worker, f'{worker} cannot start: {reason}')
         return self._settled(now)
 
     def asked(self, now: float, key: Key) -> list[Order]:
@@ -325,11 +317,11 @@ class Supervisor:
         """
         process = self._fleet.process(pid)
         ours = process is not None and process.signal == signal.SIGKILL
-        how = _describe(status, False if ours else out_of_memory)
+        how = failures.how_it_ended(status, False if ours else out_of_memory)
         if isinstance(process, Worker):
-            self._worker_gone(now, process, how)
+            failures.worker_gone(self._fleet, now, process, how)
         elif isinstance(process, Mold):
-            self._mold_gone(now, process, how)
+            failures.mold_gone(self._fleet, now, process, how)
         else:
             # A worker may die, and be reaped, before the message with its pid is read.
             self._unclaimed[pid] = how
@@ -342,7 +334,7 @@ class Supervisor:
         """
         process = self._fleet.process(pid)
         if isinstance(process, Mold):
-            self._kill_mold(process, 'was stopped by a signal')
+            failures.kill_mold(self._fleet, process, 'was stopped by a signal')
         elif isinstance(process, Worker) and process.phase in (Phase.STARTING, Phase.READY, Phase.DRAINING):
             if process.phase is not Phase.DRAINING and not self._fleet.ending:
                 what_now = '; replaced' if process.phase is Phase.READY else ' before it was ready'
@@ -372,13 +364,26 @@ class Supervisor:
         """Time has passed; due when :meth:`next_deadline` is over, and harmless at any time."""
         for process in self._fleet.processes():
             if process.deadline is not None and process.deadline <= now:
-                self._late(now, process)
+                if isinstance(process, Worker) and process.phase is Phase.READY:
+                    self._ask_for_life(now, process)
+                else:
+                    failures.late(self._fleet, now, process)
         verifier = self._fleet.verifier
         if verifier is not None and verifier.deadline is not None and verifier.deadline <= now:
             # At first with a signal at which faulthandler shows where it hangs.
             doomed = verifier.phase is Phase.DOOMED
             self._fleet.doom(now, verifier, signal.SIGKILL if doomed else signal.SIGABRT)
         return self._settled(now)
+
+    def _ask_for_life(self, now: float, worker: Worker) -> None:
+        """Ping the worker; abort it where it hasn't answered the last time."""
+        if not worker.pinged:
+            worker.pinged, worker.deadline = True, now + self._ping_timeout
+            self._fleet.orders.append(Ping(worker.key))
+            return
+        self._fleet.log(ERROR, f'{worker} has not answered for {self._ping_timeout:g} s, and is aborted')
+        self._fleet.doom(now, worker, signal.SIGABRT)
+        worker.generation.back_off(worker.key).died(now, worker.lived(now))
 
     def next_deadline(self) -> float | None:
         """When ``tick`` has something to do; None: only another event will change anything."""
@@ -416,133 +421,6 @@ class Supervisor:
         self._rereading = True
         self._fleet.orders.append(Reread())
 
-    # --- ends of processes ----------------------------------------------------------------------------------------
-
-    def _late(self, now: float, process: Process) -> None:
-        process.deadline = None
-        if isinstance(process, Worker) and process.pid is None and process.signal == signal.SIGKILL:
-            # Nobody can kill it.  If there is such a process, it goes when it finds that its channel is closed.
-            self._worker_gone(now, process, 'has never said its pid')
-        elif process.phase is Phase.DOOMED:
-            self._fleet.doom(now, process, signal.SIGKILL)
-        elif isinstance(process, Mold):
-            self._fleet.doom(now, process, signal.SIGABRT)  # faulthandler shows where it hangs
-            timeout = process.generation.plan.load_timeout
-            reason = f'the application was not loaded within load_timeout = {timeout:g} s'
-            self._generation_failed(now, process.generation, reason)
-        elif isinstance(process, Worker):
-            self._late_worker(now, process)
-
-    def _late_worker(self, now: float, worker: Worker) -> None:
-        plan = worker.generation.plan
-        mold = worker.generation.mold
-        if worker.phase is Phase.SPAWNING:
-            self._fleet.doom(now, worker, signal.SIGKILL)
-            if mold is not None:
-                self._kill_mold(mold, 'does not answer')
-        elif worker.phase is Phase.STARTING:
-            self._fleet.doom(now, worker, signal.SIGABRT)
-            self._start_failed(now, worker, f'{worker} was not ready within load_timeout = {plan.load_timeout:g} s')
-        elif worker.phase is Phase.STOPPED:
-            self._fleet.log(ERROR, f'{worker} is still stopped, and is aborted')
-            self._fleet.doom(now, worker, signal.SIGABRT)
-            self._fleet.orders.append(Kill(worker.pid, signal.SIGCONT))  # to die, and show its stacks before
-            if worker.ready_at is None:
-                self._start_failed(now, worker, f'{worker} was stopped by a signal before it was ready')
-        elif worker.phase is Phase.DRAINING:
-            self._fleet.log(WARNING, f'{worker} did not finish within {plan.graceful_timeout:g} s, and is killed')
-            self._fleet.doom(now, worker, signal.SIGKILL)
-        elif worker.pinged:
-            self._fleet.log(ERROR, f'{worker} has not answered for {self._ping_timeout:g} s, and is aborted')
-            self._fleet.doom(now, worker, signal.SIGABRT)
-            worker.generation.back_off(worker.key).died(now, worker.lived(now))
-        else:
-            worker.pinged, worker.deadline = True, now + self._ping_timeout
-            self._fleet.orders.append(Ping(worker.key))
-
-    def _kill_mold(self, mold: Mold, why: str) -> None:
-        if mold.phase is Phase.READY and not mold.signal:
-            self._fleet.log(ERROR, f'{mold} {why}, and is killed')
-            mold.signal = signal.SIGKILL  # not doomed: its end is a death like any other
-            self._fleet.orders.append(Kill(mold.pid, signal.SIGKILL))
-
-    def _worker_gone(self, now: float, worker: Worker, how: str) -> None:
-        del worker.generation.workers[worker.key]
-        self._fleet.orders.append(Release(worker.key))
-        if worker.phase is Phase.READY:
-            delay = worker.generation.back_off(worker.key).died(now, worker.lived(now))
-            self._fleet.log(ERROR, f'{worker} {how}{self._remedy(worker, delay)}')
-        elif worker.active:
-            self._start_died(now, worker, f'{worker} {how}' + (' before it was ready' if worker.pid else ''))
-        else:
-            self._fleet.log(DEBUG, f'{worker} {how}')
-
-    def _mold_gone(self, now: float, mold: Mold, how: str) -> None:
-        generation = mold.generation
-        generation.mold = None
-        if generation.stage is Stage.RETIRED or not self.running:
-            self._fleet.log(DEBUG, f'{mold} {how}')
-        elif mold.phase is Phase.DOOMED and generation.preload is not mold.preload:
-            self._fleet.start_mold(now, generation)
-        elif generation is self._fleet.candidate:
-            loading = mold.phase is Phase.STARTING
-            self._generation_failed(now, generation, f'{mold} {how}' + (' while it loaded' if loading else ''))
-        else:
-            delay = self._fleet.mold_back_off.died(now, mold.lived(now))
-            wait = f' in {delay:g} s' if delay else ''
-            self._fleet.log(ERROR, f'{mold} {how}; a new generation is loaded{wait}')
-
-    def _remedy(self, worker: Worker, delay: float) -> str:
-        if worker.generation is not self._fleet.current or not self.running:
-            return ''
-        return f'; replaced in {delay:g} s' if delay else '; replaced'
-
-    # --- failures to start ----------------------------------------------------------------------------------------
-
-    def _start_died(self, now: float, worker: Worker, reason: str) -> None:
-        """A worker died on its way without a word: of the first generation it may be tried again."""
-        first = worker.generation is self._fleet.candidate and self._fleet.current is None
-        back_off = worker.generation.back_off(worker.key)
-        if not first or back_off.failures >= CRASH_LIMIT:
-            self._start_failed(now, worker, reason)
-            return
-        delay = back_off.died(now, worker.lived(now))
-        self._fleet.log(ERROR, f'{reason}; replaced in {delay:g} s')
-
-    def _start_failed(self, now: float, worker: Worker, reason: str) -> None:
-        generation = worker.generation
-        if generation is self._fleet.candidate:
-            self._generation_failed(now, generation, reason)
-        elif generation is self._fleet.current:
-            delay = generation.back_off(worker.key).died(now, None)
-            # A slot that never starts is tried for ever; the log needn't hear the same story each time.
-            news = reason.replace(str(worker), 'a worker')
-            level = DEBUG if news == generation.complaint else ERROR
-            generation.complaint = news
-            self._fleet.log(level, f'{reason}\ntried again in {delay:g} s')
-
-    def _generation_failed(self, now: float, generation: Generation, reason: str) -> None:
-        if generation is not self._fleet.candidate:
-            return
-        if self._fleet.current is not None:
-            self._abandon(now, generation, reason, ERROR)
-            return
-        self._fleet.log(ERROR, reason)
-        self._fleet.trouble = f'start failed: {summary(reason)}'
-        shutdown.quit(self._fleet, now, EX_CONFIG)
-
-    def _abandon(self, now: float, generation: Generation, reason: str, level: int) -> None:
-        """Give the candidate up."""
-        keeper = f'; generation {self._fleet.current.number} serves on' if self._fleet.current is not None else ''
-        self._fleet.log(level, f'generation {generation.number} is given up{keeper}: {reason}')
-        if level == ERROR:
-            self._fleet.trouble = f'reload failed: {summary(reason)}'
-        self._fleet.candidate = None
-        self._fleet.retire(now, generation)
-        self._fleet.orders.append(Discard(generation.number))
-        if self._fleet.is_moldless():
-            self._fleet.mold_back_off.died(now, None)
-
     # --- what there should be -------------------------------------------------------------------------------------
 
     def _settled(self, now: float) -> list[Order]:
@@ -578,17 +456,3 @@ class Supervisor:
             return
         plan = current.plan
         fleet.begin(now, Plan(dict(current.targets), plan.load_timeout, plan.graceful_timeout, plan.preload))
-
-
-def _describe(status: int, out_of_memory: bool | None) -> str:
-    """How a process ended, from its wait status."""
-    if status & 0x7F == 0:
-        return f'exited with status {status >> 8}'
-    number = status & 0x7F
-    try:
-        name = signal.Signals(number).name
-    except ValueError:
-        name = f'signal {number}'
-    if number != signal.SIGKILL or out_of_memory is False:
-        return f'was killed by {name}'
-    return f'was killed by {name}{": the kernel was" if out_of_memory else ", perhaps by the kernel,"} out of memory'
