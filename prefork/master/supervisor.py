@@ -10,9 +10,9 @@ from __future__ import annotations
 import signal
 
 from prefork.errors import EX_OK
-from prefork.master import failures, rollout, shutdown
+from prefork.master import failures, handover, rollout, shutdown
 from prefork.master.fleet import DOOM_TIME, STOP_TIME, Fleet, Mode
-from prefork.master.generation import Mold, Phase, Plan, Process, Stage, Worker
+from prefork.master.generation import Mold, Phase, Plan, Stage, Worker
 from prefork.master.orders import (
     DEBUG,
     ERROR,
@@ -26,7 +26,6 @@ from prefork.master.orders import (
     Ping,
     Preload,
     Reread,
-    Verify,
 )
 from prefork.master.report import Report, State, state_of, summary, text_of, until_of
 
@@ -132,15 +131,7 @@ class Supervisor:
 
     def upgrade(self, now: float) -> list[Order]:
         """Have the binary that is installed by now take over, if it proves that it can."""
-        current = self._fleet.current
-        if current is None:
-            self._fleet.log(WARNING, 'not upgraded: nobody serves yet')
-        elif not self.running or self._fleet.verifier is not None:
-            self._fleet.log(WARNING, 'not upgraded twice: an upgrade or a stop is under way')
-        else:
-            self._fleet.log(INFO, 'upgrading: what is installed now is verified')
-            self._fleet.verifier = Process(current, now + current.plan.load_timeout)
-            self._fleet.orders.append(Verify())
+        handover.begin(self._fleet, now)
         return self._settled(now)
 
     def verifying(self, now: float, pid: int) -> list[Order]:
@@ -151,29 +142,12 @@ class Supervisor:
 
     def verified(self, now: float, status: int, complaint: str) -> list[Order]:
         """That process has ended, with its status in the form of wait(2), and has written ``complaint``."""
-        verifier, self._fleet.verifier = self._fleet.verifier, None
-        if self._fleet.ending or verifier is None:
-            return self._settled(now)
-        if status or verifier.phase is Phase.DOOMED:
-            late = f'it was not verified within load_timeout = {verifier.generation.plan.load_timeout:g} s\n'
-            reason = complaint or f'the process that verifies it {failures.how_it_ended(status, False)}'
-            return self.not_upgraded(now, (late if verifier.phase is Phase.DOOMED else '') + reason)
-        self._fleet.log(INFO, 'upgrading: it can take over')
-        self._fleet.mode = Mode.HANDING_OVER
-        shutdown.end_all_that_do_not_serve(self._fleet, now)
-        self._fleet.abandon(now, 'an upgrade supersedes it', INFO)
+        handover.verified(self._fleet, now, status, complaint)
         return self._settled(now)
 
     def not_upgraded(self, now: float, reason: str) -> list[Order]:
         """The new binary could not be verified, or not be run: everything goes on as before."""
-        self._fleet.verifier = None
-        if self.handing_over:
-            self._fleet.mode = Mode.RUNNING
-        self._fleet.log(ERROR, f'not upgraded: {reason}')
-        self._fleet.trouble = f'upgrade failed: {summary(reason)}'
-        if self._reload_put_off and self.running:
-            self._reload_put_off = False
-            self._reread()
+        handover.fail(self._fleet, reason)
         return self._settled(now)
 
     def bequeath(self) -> dict[str, Any]:
@@ -365,17 +339,13 @@ class Supervisor:
         for process in self._fleet.processes():
             if process.deadline is not None and process.deadline <= now:
                 if isinstance(process, Worker) and process.phase is Phase.READY:
-                    self._ask_for_life(now, process)
+                    self._ping(now, process)
                 else:
                     failures.late(self._fleet, now, process)
-        verifier = self._fleet.verifier
-        if verifier is not None and verifier.deadline is not None and verifier.deadline <= now:
-            # At first with a signal at which faulthandler shows where it hangs.
-            doomed = verifier.phase is Phase.DOOMED
-            self._fleet.doom(now, verifier, signal.SIGKILL if doomed else signal.SIGABRT)
+        handover.end_late_verifier(self._fleet, now)
         return self._settled(now)
 
-    def _ask_for_life(self, now: float, worker: Worker) -> None:
+    def _ping(self, now: float, worker: Worker) -> None:
         """Ping the worker; abort it where it hasn't answered the last time."""
         if not worker.pinged:
             worker.pinged, worker.deadline = True, now + self._ping_timeout
@@ -428,6 +398,9 @@ class Supervisor:
         fleet = self._fleet
         fleet.retry_at = None
         if self.running:
+            if self._reload_put_off:
+                self._reload_put_off = False
+                self._reread()
             self._revive(now)
             rollout.advance(fleet, now)
         elif self._fleet.mode is Mode.STOPPING:
