@@ -27,7 +27,7 @@ from prefork.master.orders import (
     Preload,
     Reread,
 )
-from prefork.master.report import Report, State, state_of, summary, text_of, until_of
+from prefork.master.report import Report, report_of, summary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -365,31 +365,9 @@ class Supervisor:
             deadlines.append(self._fleet.mold_back_off.not_before)
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
-    # --- what there is --------------------------------------------------------------------------------------------
-
     def report(self, now: float) -> Report:
         """What the service manager is told now."""
-        state = State.STOPPING if self._fleet.ending else state_of(self._fleet)
-        text = text_of(self._fleet, state)
-        return Report(state, text, until_of(self._fleet, state), self.is_healthy(now))
-
-    def is_healthy(self, now: float) -> bool:
-        """Whether each server has a worker that serves and answers pings.
-
-        One that hangs beside one that doesn't is replaced, and no reason to end the service.  Nor is a stop, which has
-        deadlines of its own.
-        """
-        if self._fleet.ending:
-            return True
-        current = self._fleet.current
-        if current is None:
-            return False
-        answering = {worker.key[0] for worker in self._fleet.workers() if worker.answers(now)}
-        return answering.issuperset(server for server, target in current.targets.items() if target)
-
-    def _reread(self) -> None:
-        self._rereading = True
-        self._fleet.orders.append(Reread())
+        return report_of(self._fleet, now)
 
     # --- what there should be -------------------------------------------------------------------------------------
 
@@ -429,3 +407,7 @@ class Supervisor:
             return
         plan = current.plan
         fleet.begin(now, Plan(dict(current.targets), plan.load_timeout, plan.graceful_timeout, plan.preload))
+
+    def _reread(self) -> None:
+        self._rereading = True
+        self._fleet.orders.append(Reread())

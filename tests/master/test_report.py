@@ -202,14 +202,13 @@ HEALTH: dict[str, tuple[list[Step], bool]] = {
 @pytest.mark.parametrize(('story', 'healthy'), HEALTH.values(), ids=HEALTH)
 def test_it_is_alive_while_each_server_has_somebody_who_answers(story: list[Step], healthy: bool) -> None:
     boss, now = told(story)
-    assert boss.is_healthy(now) is healthy
     assert boss.report(now).healthy is healthy
 
 
 def test_a_ping_that_is_overdue_is_no_answer_although_nobody_has_acted_on_it_yet() -> None:
     boss, now = told(HANGING)
-    assert boss.is_healthy(now + SILENCE - 1)
-    assert not boss.is_healthy(now + SILENCE)
+    assert boss.report(now + SILENCE - 1).healthy
+    assert not boss.report(now + SILENCE).healthy
 
 
 @pytest.mark.parametrize(
