@@ -173,6 +173,10 @@ class Fleet:
         if process.pid is not None:
             self.orders.append(Kill(process.pid, signal_number))
 
+    def expect_exit(self, now: float, process: Process) -> None:
+        """The process goes by itself; it is killed if it hasn't gone soon after."""
+        process.phase, process.deadline = Phase.DOOMED, now + DOOM_TIME
+
     def drain(self, now: float, worker: Worker, backlog: Backlog) -> None:
         timeout = worker.generation.plan.graceful_timeout
         worker.phase, worker.deadline = Phase.DRAINING, now + timeout + DRAIN_MARGIN

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from prefork.master.fleet import DOOM_TIME, Mode
+from prefork.master.fleet import Mode
 from prefork.master.generation import Mold, Phase, Worker
 from prefork.master.orders import Backlog, CloseListeners, Quit
 
@@ -55,6 +55,6 @@ def quit(fleet: Fleet, now: float, status: int) -> None:
     for process in fleet.processes():
         if isinstance(process, Worker) and process.phase in (Phase.READY, Phase.DRAINING):
             fleet.orders.append(Quit(process.key))
-            process.phase, process.deadline = Phase.DOOMED, now + DOOM_TIME
+            fleet.expect_exit(now, process)
         elif process.phase is not Phase.DOOMED:  # else it may be showing its stacks, or saying why it failed
             fleet.doom(now, process, signal.SIGKILL)

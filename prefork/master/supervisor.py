@@ -11,7 +11,7 @@ import signal
 
 from prefork.errors import EX_OK
 from prefork.master import failures, handover, rollout, shutdown
-from prefork.master.fleet import DOOM_TIME, STOP_TIME, Fleet, Mode
+from prefork.master.fleet import STOP_TIME, Fleet, Mode
 from prefork.master.generation import Mold, Phase, Plan, Stage, Worker
 from prefork.master.orders import (
     DEBUG,
@@ -187,7 +187,7 @@ class Supervisor:
         """The mold has found that what it loaded can't be forked, and exits: an empty one takes its place."""
         mold = self._fleet.mold(number)
         if mold is not None and mold.phase is Phase.STARTING:
-            mold.phase, mold.deadline = Phase.DOOMED, now + DOOM_TIME
+            self._fleet.expect_exit(now, mold)
             mold.generation.preload = Preload.NEVER
             left = ', '.join(found)
             self._fleet.log(
@@ -202,7 +202,7 @@ class Supervisor:
             if mold.pid is None:
                 mold.generation.mold = None
             else:
-                mold.phase, mold.deadline = Phase.DOOMED, now + DOOM_TIME
+                self._fleet.expect_exit(now, mold)
             failures.generation_failed(self._fleet, now, mold.generation, reason)
         return self._settled(now)
 
@@ -247,7 +247,7 @@ class Supervisor:
         """The worker can't start, and exits."""
         worker = self._fleet.worker(key)
         if worker is not None and worker.phase is Phase.STARTING:
-            worker.phase, worker.deadline = Phase.DOOMED, now + DOOM_TIME
+            self._fleet.expect_exit(now, worker)
             failures.start_failed(self._fleet, now, worker, f'{worker} cannot start: {reason}')
         return self._settled(now)
 
@@ -334,6 +334,8 @@ class Supervisor:
                 process.pinged, process.deadline = False, now + PING_INTERVAL
         return self._settled(now)
 
+    # --- what the clock says --------------------------------------------------------------------------------------
+
     def tick(self, now: float) -> list[Order]:
         """Time has passed; due when :meth:`next_deadline` is over, and harmless at any time."""
         for process in self._fleet.processes():
@@ -381,7 +383,7 @@ class Supervisor:
                 self._reread()
             self._revive(now)
             rollout.advance(fleet, now)
-        elif self._fleet.mode is Mode.STOPPING:
+        elif fleet.mode is Mode.STOPPING:
             shutdown.drain_all(fleet, now)
         fleet.forget()
         if self.handing_over and fleet.is_quiet():
@@ -389,10 +391,10 @@ class Supervisor:
         processes = fleet.processes()
         if all(process.pid is not None for process in processes):
             self._unclaimed.clear()
-        if self._fleet.ending and not processes and self._fleet.verifier is None and not self._ended:
+        if fleet.ending and not processes and fleet.verifier is None and not self._ended:
             self._ended = True
             fleet.log(INFO, 'stopped')
-            fleet.orders.append(Exit(self._fleet.status))
+            fleet.orders.append(Exit(fleet.status))
         orders, fleet.orders = fleet.orders, []
         return orders
 
