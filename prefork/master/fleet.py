@@ -38,7 +38,7 @@ class Mode(enum.Enum):
 
 
 class Fleet:
-    """Every generation that has a process left, and the two that count.
+    """Every generation that has a process left, the two that count, and what is wanted of all of them.
 
     A generation is the ``candidate`` from its order until each server has a ready worker of it, and the ``current``
     one from then until the next takes over.  Until then nothing that serves is touched.
@@ -48,20 +48,20 @@ class Fleet:
         '_latest',
         'candidate',
         'current',
+        'exit_status',
         'generations',
         'mode',
         'mold_back_off',
         'orders',
         'retry_at',
-        'status',
         'trouble',
         'verifier',
     )
 
     def __init__(self) -> None:
         self.mode = Mode.RUNNING
-        self.status = EX_OK
-        """What the master exits with, once it has been told to end."""
+        self.exit_status = EX_OK
+        """The master's, once all of it has ended."""
         self._latest = 0
         self.generations: dict[int, Generation] = {}
         self.current: Generation | None = None
@@ -135,7 +135,7 @@ class Fleet:
         self.current = self.generations[legacy['current']]
         self.current.stage = Stage.SERVING
 
-    # --- the life of a process ------------------------------------------------------------------------------------
+    # --- the life of a generation -------------------------------------------------------------------------------------
 
     def begin(self, now: float, plan: Plan) -> None:
         """Start a candidate."""
@@ -145,6 +145,10 @@ class Fleet:
             generation.stage = Stage.PROVING
         else:
             self.start_mold(now, generation)
+
+    def start_mold(self, now: float, generation: Generation) -> None:
+        generation.mold = Mold(generation, now + generation.plan.load_timeout)
+        self.orders.append(StartMold(generation.number, generation.preload))
 
     def abandon(self, now: float, reason: str, level: int) -> None:
         """Give the candidate up, if there is one."""
@@ -159,9 +163,22 @@ class Fleet:
         if self.is_moldless():
             self.mold_back_off.died(now, None)
 
-    def start_mold(self, now: float, generation: Generation) -> None:
-        generation.mold = Mold(generation, now + generation.plan.load_timeout)
-        self.orders.append(StartMold(generation.number, generation.preload))
+    def retire(self, now: float, generation: Generation) -> None:
+        """The generation gets no more workers.  Those that serve do so until others can."""
+        generation.stage = Stage.RETIRED
+        if generation.mold is not None and generation.mold.phase is not Phase.DOOMED:
+            self.doom(now, generation.mold, signal.SIGKILL)
+        for worker in generation.workers.values():
+            if worker.phase is not Phase.READY:
+                self.dismiss(now, worker)
+
+    def forget(self) -> None:
+        """Drop the retired generations whose last process has gone."""
+        for generation in self.retired():
+            if not any(generation.processes()):
+                del self.generations[generation.number]
+
+    # --- the life of a process ----------------------------------------------------------------------------------------
 
     def doom(self, now: float, process: Process, signal_number: int) -> None:
         """Send a signal that ends the process; it is killed if it hasn't gone soon after."""
@@ -188,18 +205,3 @@ class Fleet:
             self.drain(now, worker, Backlog.LEAVE)
         elif worker.active:
             self.doom(now, worker, signal.SIGTERM)
-
-    def retire(self, now: float, generation: Generation) -> None:
-        """The generation gets no more workers.  Those that serve do so until others can."""
-        generation.stage = Stage.RETIRED
-        if generation.mold is not None and generation.mold.phase is not Phase.DOOMED:
-            self.doom(now, generation.mold, signal.SIGKILL)
-        for worker in generation.workers.values():
-            if worker.phase is not Phase.READY:
-                self.dismiss(now, worker)
-
-    def forget(self) -> None:
-        """Drop the retired generations whose last process has gone."""
-        for generation in self.retired():
-            if not any(generation.processes()):
-                del self.generations[generation.number]

@@ -49,7 +49,7 @@ def quit(fleet: Fleet, now: float, status: int) -> None:
     """End all at once; ``status`` is what the master exits with then."""
     if not fleet.ending:
         fleet.orders.append(CloseListeners())
-    fleet.mode, fleet.status = Mode.QUITTING, status
+    fleet.mode, fleet.exit_status = Mode.QUITTING, status
     if fleet.verifier is not None:
         fleet.doom(now, fleet.verifier, signal.SIGKILL)
     for process in fleet.processes():

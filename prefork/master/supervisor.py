@@ -394,7 +394,7 @@ class Supervisor:
         if fleet.ending and not processes and fleet.verifier is None and not self._ended:
             self._ended = True
             fleet.log(INFO, 'stopped')
-            fleet.orders.append(Exit(fleet.status))
+            fleet.orders.append(Exit(fleet.exit_status))
         orders, fleet.orders = fleet.orders, []
         return orders
 
