@@ -331,7 +331,7 @@ class Supervisor:
                 self._fleet.drain(now, process, Backlog.LEAVE)
             else:
                 process.phase = Phase.READY  # to be drained with the others
-                process.pinged, process.deadline = False, now + PING_INTERVAL
+                process.pinged, process.deadline = False, now + self._ping_interval
         return self._settled(now)
 
     # --- what the clock says --------------------------------------------------------------------------------------
