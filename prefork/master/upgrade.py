@@ -18,7 +18,8 @@ from prefork.errors import EX_CONFIG, EX_OK, EX_SOFTWARE, ConfigError
 from prefork.master import channel as channels
 from prefork.master.child import describe, prepare, start_faulthandler, with_alarm
 from prefork.master.signals import flush_streams, fork
-from prefork.master.site import Site, Sockets
+from prefork.master.site import Site
+from prefork.master.sockets import Sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
