@@ -20,6 +20,7 @@ from prefork.master import linux, orders
 from prefork.master.child import run_worker
 from prefork.master.children import Children, event
 from prefork.master.guard import Guard
+from prefork.master.invocation import Invocation
 from prefork.master.mold import get_ready_to_fork, run_mold
 from prefork.master.oom import OomKills
 from prefork.master.orders import Backlog
@@ -35,12 +36,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from prefork.master.activation import Activation
     from prefork.master.channel import Channel
     from prefork.master.children import Child
     from prefork.master.daemon import Launch
     from prefork.master.orders import Key, Order, Preload
-    from prefork.master.systemd import Manager
     from prefork.master.upgrade import Verification
     from prefork.scoreboard import Row
 
@@ -50,16 +49,6 @@ BIND_RETRY = 5.0
 """Seconds for which a taken address is tried again at start: a predecessor's workers may still be closing it."""
 
 _BIND_PAUSE = 0.1
-_FROM_THE_MANAGER = (
-    'LISTEN_FDS',
-    'LISTEN_FDNAMES',
-    'LISTEN_PID',
-    'LISTEN_PIDFDID',
-    'NOTIFY_SOCKET',
-    'WATCHDOG_PID',
-    'WATCHDOG_USEC',
-)
-_UPGRADE = 'PREFORK_UPGRADE'  # as in upgrade.py, which most runs don't import
 _ENDS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
 _STEPS = {signal.SIGTTIN: 1, signal.SIGTTOU: -1}
 
@@ -70,16 +59,13 @@ class Master:
     def __init__(self, load: Callable[[], Deployment]) -> None:
         claim_standard_descriptors()  # before the selector below can get one of their numbers
         self._load = load
-        given = _take_from_environment()
-        self._given = given
-        self._first_pid = os.getpid()
-        self._inherited = os.environ.pop(_UPGRADE, '')
-        self._manager = _manager(given)
+        self._invocation = Invocation()
+        self._manager = self._invocation.manager()
         self._supervisor = Supervisor(None if self._manager is None else self._manager.watchdog)
         self._clock = time.monotonic
         self._board = Scoreboard()
         self._children = Children(self._board)
-        self._sites = Sites(_activation(given))
+        self._sites = Sites(self._invocation.activation())
         self._guard = Guard()
         self._signals: Signals
         self._queue: deque[Order] = deque()
@@ -96,8 +82,9 @@ class Master:
         With ``daemon``, another process serves, and this one waits until it is ready.  Raises ConfigError and
         BindError, before anything has been started.
         """
-        if self._inherited:
-            return self._succeed()
+        legacy = self._invocation.legacy()
+        if legacy is not None:
+            return self._succeed(legacy)
         self._signals = Signals(MASTER_SIGNALS)  # first of all: process 1 gets no signal that it has no handler for
         try:
             site = Site(self._load())
@@ -111,13 +98,12 @@ class Master:
 
         return daemon.launch(lambda launch: self._run_in_background(site, launch))
 
-    def _succeed(self) -> int:
+    def _succeed(self, legacy: dict[str, Any]) -> int:
         """Go on where another binary has stopped, or see whether this one could."""
         from prefork.master import upgrade
 
-        legacy = upgrade.read(self._inherited)
         if legacy.get('verify'):
-            return upgrade.verify(self._load, legacy, _activation(self._given))
+            return upgrade.verify(self._load, legacy, self._invocation.activation())
         self._signals = Signals(MASTER_SIGNALS)
         try:
             self._subreaper = linux.become_subreaper()
@@ -428,9 +414,8 @@ class Master:
     def _verify(self, order: orders.Verify) -> None:
         from prefork.master import upgrade
 
-        origin = upgrade.Origin(self._given, self._first_pid)
         try:
-            self._verification = upgrade.Verification(origin, self._sites, self._children.selector)
+            self._verification = upgrade.Verification(self._invocation, self._sites, self._children.selector)
         except OSError as error:
             reason = f'no process can be started: {error.strerror}'
             self._obey(self._supervisor.not_upgraded(self._clock(), reason))
@@ -447,9 +432,8 @@ class Master:
 
         if self._manager is not None:
             self._manager.reloading(self._clock())
-        origin = upgrade.Origin(self._given, self._first_pid)
         fleet = self._supervisor.bequeath()
-        reason = upgrade.hand_over(origin, self._signals, self._sites, self._children, fleet)
+        reason = upgrade.hand_over(self._invocation, self._signals, self._sites, self._children, fleet)
         self._obey(self._supervisor.not_upgraded(self._clock(), reason))
 
     def _reread(self, order: orders.Reread) -> None:
@@ -492,29 +476,6 @@ _ACTS: dict[type[Order], Callable[[Master, Any], None]] = {
     orders.Log: Master._tell_operator,
     orders.Exit: Master._exit,
 }
-
-
-def _take_from_environment() -> dict[str, str]:
-    """What the service manager tells this process.  The application, and what it runs, must not take it for theirs."""
-    return {name: os.environ.pop(name) for name in _FROM_THE_MANAGER if name in os.environ}
-
-
-def _manager(given: dict[str, str]) -> Manager | None:
-    if not given.get('NOTIFY_SOCKET', '').startswith(('/', '@')):
-        return None
-    from prefork.master.systemd import Manager
-
-    return Manager(given, os.getpid())
-
-
-def _activation(given: dict[str, str]) -> Activation | None:
-    if 'LISTEN_FDS' not in given:
-        return None
-    from prefork.master.activation import Activation
-
-    activation = Activation(given, os.getpid())
-    activation.hold()
-    return activation
 
 
 def _fork_with_channel(child: Callable[[Channel, Channel], int]) -> tuple[Channel, int]:
