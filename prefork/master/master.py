@@ -15,33 +15,28 @@ from collections import deque
 
 from prefork.errors import EX_OK, BindError, ChannelError, PreforkError
 from prefork.logs import claim_standard_descriptors, logger
-from prefork.master import channel as channels
-from prefork.master import linux, orders
-from prefork.master.child import run_worker
+from prefork.master import orders
 from prefork.master.children import Children, event
 from prefork.master.guard import Guard
 from prefork.master.invocation import Invocation
-from prefork.master.mold import get_ready_to_fork, run_mold
 from prefork.master.oom import OomKills
 from prefork.master.orders import Backlog
-from prefork.master.signals import MASTER_SIGNALS, Signals, fork, in_foreground
+from prefork.master.signals import MASTER_SIGNALS, Signals, in_foreground
 from prefork.master.site import Deployment, Site
 from prefork.master.sites import Sites
+from prefork.master.spawner import Spawner
 from prefork.master.supervisor import Supervisor
 from prefork.scoreboard import Scoreboard
-from prefork.worker.duty import NOBODY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from prefork.master.channel import Channel
     from prefork.master.children import Child
     from prefork.master.daemon import Launch
-    from prefork.master.orders import Key, Order, Preload
+    from prefork.master.orders import Key, Order
     from prefork.master.upgrade import Verification
-    from prefork.scoreboard import Row
 
 __all__ = ['Deployment', 'Master']
 
@@ -68,9 +63,9 @@ class Master:
         self._sites = Sites(self._invocation.activation())
         self._guard = Guard()
         self._signals: Signals
+        self._spawner: Spawner
         self._queue: deque[Order] = deque()
         self._status: int | None = None
-        self._subreaper = False
         self._oom_kills = OomKills()
         self._launch: Launch | None = None
         """In a daemon: who waits for it to be ready."""
@@ -106,8 +101,7 @@ class Master:
             return upgrade.verify(self._load, legacy, self._invocation.activation())
         self._signals = Signals(MASTER_SIGNALS)
         try:
-            self._subreaper = linux.become_subreaper()
-            self._children.selector.register(self._signals, selectors.EVENT_READ)
+            self._prepare()
             upgrade.take_over(legacy, self._sites, self._children)
             self._obey(self._supervisor.adopt(self._clock(), legacy['fleet']))
             self._reap()  # who has ended meanwhile, though SIGCHLD came when nobody had a handler for it
@@ -124,6 +118,11 @@ class Master:
         finally:
             self._close()
 
+    def _prepare(self) -> None:
+        """To have children, and to wait for signals and for what they say."""
+        self._spawner = Spawner(self._children, self._sites, self._board, self._close_in_child)
+        self._children.selector.register(self._signals, selectors.EVENT_READ)
+
     def _close(self) -> None:
         self._guard.close()
         self._sites.close_listeners()
@@ -138,8 +137,7 @@ class Master:
             site.take_standard_error()
         if not self._open(site):
             return EX_OK
-        self._subreaper = linux.become_subreaper()
-        self._children.selector.register(self._signals, selectors.EVENT_READ)
+        self._prepare()
         self._start(site)
         return self._serve()
 
@@ -174,7 +172,7 @@ class Master:
             logger.info('%s', notice)
         for warning in site.warnings:
             logger.warning('%s', warning)
-        plan = site.plan(forks_from_molds=self._subreaper)
+        plan = site.plan(forks_from_molds=self._spawner.has_molds)
         self._obey(self._supervisor.reload(self._clock(), plan))
 
     def _reload(self) -> None:
@@ -310,23 +308,25 @@ class Master:
 
     def _start_mold(self, order: orders.StartMold) -> None:
         number, now = order.generation, self._clock()
-        site = self._sites.of(number)
-        get_ready_to_fork()
         try:
-            ours, pid = _fork_with_channel(lambda ours, theirs: self._be_mold(ours, theirs, site, order.preload))
+            pid = self._spawner.start_mold(number, order.preload)
         except OSError as error:
             self._obey(self._supervisor.mold_failed(now, number, f'no mold can be forked: {error.strerror}'))
-            return
-        self._children.adopt(number, ours, site, pid)
-        self._obey(self._supervisor.mold_started(now, number, pid))
+        else:
+            self._obey(self._supervisor.mold_started(now, number, pid))
 
-    def _be_mold(self, ours: Channel, theirs: Channel, site: Site, preload: Preload) -> int:
-        self._close_in_child(ours, site)
-        return run_mold(theirs, site, self._board, preload)
+    def _spawn(self, order: orders.Spawn) -> None:
+        try:
+            pid = self._spawner.spawn(order.key)
+        except OSError as error:
+            reason = f'cannot be forked: {error.strerror}'
+            self._obey(self._supervisor.unspawned(self._clock(), order.key, reason))
+        else:
+            if pid:
+                self._obey(self._supervisor.spawned(self._clock(), order.key, pid))
 
-    def _close_in_child(self, ours: Channel, site: Site) -> None:
+    def _close_in_child(self, site: Site) -> None:
         """In a fork: close what is the master's alone, or other children's."""
-        ours.close()
         if self._launch is not None:
             self._launch.close()
         if self._verification is not None:
@@ -335,51 +335,6 @@ class Master:
         self._children.close_in_child()
         self._signals.close_descriptors()
         self._sites.close_in_child(site)
-
-    def _spawn(self, order: orders.Spawn) -> None:
-        key = order.key
-        row = self._children.take_row()
-        if row is None:
-            reason = 'cannot be started: every row of the scoreboard is taken'
-            self._obey(self._supervisor.unspawned(self._clock(), key, reason))
-            return
-        roster = self._sites.roster(key)
-        seat = NOBODY if roster is None else roster.take_seat()
-        try:
-            if self._subreaper:
-                self._have_forked(key, row, seat)
-            else:
-                self._fork_worker(key, row, seat)
-        except OSError as error:  # no process or no descriptor is free, as yet
-            self._children.give_row_back(row)
-            if roster is not None and seat != NOBODY:
-                roster.give_seat_back(seat)
-            reason = f'cannot be forked: {error.strerror}'
-            self._obey(self._supervisor.unspawned(self._clock(), key, reason))
-
-    def _have_forked(self, key: Key, row: Row, seat: int) -> None:
-        """By the mold.  Raises OSError, having told it nothing."""
-        ours, theirs = channels.pair()
-        mold = self._children.get(key[1])
-        forker = 0 if mold is None else mold.pid
-        self._children.adopt(key, ours, self._sites.of(key[1]), row=row, seat=seat, mold=forker)
-        if mold is None:
-            theirs.close()  # it died just now; the end of the channel will say so
-        else:
-            ready_url = self._sites.ready_url(key)
-            body = {'key': key, 'row': row.number, 'seat': seat, 'ready_url': ready_url}
-            mold.channel.send('spawn', [theirs.socket.detach()], **body)
-
-    def _fork_worker(self, key: Key, row: Row, seat: int) -> None:
-        """Without a mold: where orphans of a mold would go to init rather than to us.  Raises OSError."""
-        site = self._sites.of(key[1])
-        ours, pid = _fork_with_channel(lambda ours, theirs: self._be_worker(key, row, seat, ours, theirs, site))
-        self._children.adopt(key, ours, site, pid, row, seat)
-        self._obey(self._supervisor.spawned(self._clock(), key, pid))
-
-    def _be_worker(self, key: Key, row: Row, seat: int, ours: Channel, theirs: Channel, site: Site) -> int:
-        self._close_in_child(ours, site)
-        return run_worker(key, theirs, row, seat, site, {}, self._sites.ready_url(key))
 
     def _drain(self, order: orders.Drain) -> None:
         _, generation, _ = order.key
@@ -476,18 +431,6 @@ _ACTS: dict[type[Order], Callable[[Master, Any], None]] = {
     orders.Log: Master._tell_operator,
     orders.Exit: Master._exit,
 }
-
-
-def _fork_with_channel(child: Callable[[Channel, Channel], int]) -> tuple[Channel, int]:
-    """Fork a process that runs ``child`` with both ends of a channel; our end, and its pid.  Raises OSError."""
-    ours, theirs = channels.pair()
-    try:
-        return ours, fork(lambda: child(ours, theirs))
-    except OSError:
-        ours.close()
-        raise
-    finally:
-        theirs.close()
 
 
 def _lives(status: int) -> bool:
