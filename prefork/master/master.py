@@ -20,7 +20,6 @@ from prefork.master.children import Children, event
 from prefork.master.guard import Guard
 from prefork.master.invocation import Invocation
 from prefork.master.oom import OomKills
-from prefork.master.orders import Backlog
 from prefork.master.signals import MASTER_SIGNALS, Signals, in_foreground
 from prefork.master.site import Deployment, Site
 from prefork.master.sites import Sites
@@ -123,6 +122,17 @@ class Master:
         self._spawner = Spawner(self._children, self._sites, self._board, self._close_in_child)
         self._children.selector.register(self._signals, selectors.EVENT_READ)
 
+    def _close_in_child(self, site: Site) -> None:
+        """In a fork: close what is the master's alone, or other children's."""
+        if self._launch is not None:
+            self._launch.close()
+        if self._verification is not None:
+            self._verification.close_in_child()
+        self._guard.close_in_child()
+        self._children.close_in_child()
+        self._signals.close_descriptors()
+        self._sites.close_in_child(site)
+
     def _close(self) -> None:
         self._guard.close()
         self._sites.close_listeners()
@@ -175,7 +185,7 @@ class Master:
         plan = site.plan(forks_from_molds=self._spawner.has_molds)
         self._obey(self._supervisor.reload(self._clock(), plan))
 
-    def _reload(self) -> None:
+    def _reload(self, order: orders.Reread) -> None:
         """What can fail comes first and touches nothing that serves; then the new generation has to prove itself."""
         logger.info('reloading')
         if self._manager is not None:
@@ -287,7 +297,7 @@ class Master:
             logger.error('process %d is killed for what it sent: %s', child.pid, error)
             ended = True
             if child.pid:
-                _kill(child.pid, signal.SIGKILL)
+                _kill_child(child.pid, signal.SIGKILL)
         if ended:
             known = self._children.get(child.owner) is child
             self._children.hang_up(child)
@@ -325,20 +335,9 @@ class Master:
             if pid:
                 self._obey(self._supervisor.spawned(self._clock(), order.key, pid))
 
-    def _close_in_child(self, site: Site) -> None:
-        """In a fork: close what is the master's alone, or other children's."""
-        if self._launch is not None:
-            self._launch.close()
-        if self._verification is not None:
-            self._verification.close_in_child()
-        self._guard.close_in_child()
-        self._children.close_in_child()
-        self._signals.close_descriptors()
-        self._sites.close_in_child(site)
-
     def _drain(self, order: orders.Drain) -> None:
         _, generation, _ = order.key
-        backlog = Backlog.ACCEPT if self._sites.is_last_to_accept(generation) else order.backlog
+        backlog = orders.Backlog.ACCEPT if self._sites.is_last_to_accept(generation) else order.backlog
         self._tell(order.key, signal.SIGTERM, 'drain', backlog=backlog.value, timeout=order.timeout)
 
     def _quit(self, order: orders.Quit) -> None:
@@ -355,7 +354,7 @@ class Master:
         if child.reachable:
             child.channel.send(kind, **body)
         elif child.pid:
-            _kill(child.pid, instead)
+            _kill_child(child.pid, instead)
 
     def _release(self, order: orders.Release) -> None:
         self._children.release(order.key)
@@ -364,7 +363,7 @@ class Master:
         if self._verification is not None and order.pid == self._verification.pid:
             self._verification.kill(order.signal)
         else:
-            _kill(order.pid, order.signal)
+            _kill_child(order.pid, order.signal)
 
     def _verify(self, order: orders.Verify) -> None:
         from prefork.master import upgrade
@@ -390,9 +389,6 @@ class Master:
         fleet = self._supervisor.bequeath()
         reason = upgrade.hand_over(self._invocation, self._signals, self._sites, self._children, fleet)
         self._obey(self._supervisor.not_upgraded(self._clock(), reason))
-
-    def _reread(self, order: orders.Reread) -> None:
-        self._reload()
 
     def _commit(self, order: orders.Commit) -> None:
         self._sites.commit(order.generation)
@@ -427,7 +423,7 @@ _ACTS: dict[type[Order], Callable[[Master, Any], None]] = {
     orders.CloseListeners: Master._close_listeners,
     orders.Verify: Master._verify,
     orders.HandOver: Master._hand_over,
-    orders.Reread: Master._reread,
+    orders.Reread: Master._reload,
     orders.Log: Master._tell_operator,
     orders.Exit: Master._exit,
 }
@@ -438,7 +434,7 @@ def _lives(status: int) -> bool:
     return os.WIFSTOPPED(status) or os.WIFCONTINUED(status)
 
 
-def _kill(pid: int, number: int) -> None:
+def _kill_child(pid: int, number: int) -> None:
     """Send a signal to a child, and to nobody else: some of them are told of by processes without our rights."""
     try:
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
