@@ -336,9 +336,9 @@ class World(RuleBasedStateMachine):
         worker.stopped = not worker.stopped
         if worker.stopped:
             self.serving.discard(worker.owner)
+        elif worker.state == 'ready' and not worker.aborted and not self.boss.running:
+            self.serving.add(worker.owner)  # it isn't drained: during an upgrade, the next master adopts it
         self.tell('stopped' if worker.stopped else 'continued', worker.pid)
-        if worker.state == 'ready' and not worker.stopped and not worker.aborted:
-            self.serving.add(worker.owner)  # continued during an upgrade: it isn't drained, and the next master has it
 
     @precondition(running)
     @rule(data=st.data())
