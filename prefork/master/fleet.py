@@ -195,9 +195,12 @@ class Fleet:
         process.phase, process.deadline = Phase.DOOMED, now + DOOM_TIME
 
     def drain(self, now: float, worker: Worker, backlog: Backlog) -> None:
-        timeout = worker.generation.plan.graceful_timeout
-        worker.phase, worker.deadline = Phase.DRAINING, now + timeout + DRAIN_MARGIN
-        self.orders.append(Drain(worker.key, backlog, timeout))
+        self.await_drain(now, worker)
+        self.orders.append(Drain(worker.key, backlog, worker.generation.plan.graceful_timeout))
+
+    def await_drain(self, now: float, worker: Worker) -> None:
+        """The worker finishes what it has, as it was told; it is killed if it hasn't by its deadline."""
+        worker.phase, worker.deadline = Phase.DRAINING, now + worker.generation.plan.graceful_timeout + DRAIN_MARGIN
 
     def dismiss(self, now: float, worker: Worker) -> None:
         """Let a worker go that is no longer wanted, without losing what it may have."""

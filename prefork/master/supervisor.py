@@ -313,6 +313,7 @@ class Supervisor:
             if process.phase is not Phase.DRAINING and not self._fleet.ending:
                 what_now = '; replaced' if process.phase is Phase.READY else ' before it was ready'
                 self._fleet.log(ERROR, f'{process} was stopped by a signal{what_now}')
+            process.interrupted = process.phase
             process.phase, process.deadline = Phase.STOPPED, now + STOP_TIME
         return self._settled(now)
 
@@ -329,6 +330,8 @@ class Supervisor:
                     self._fleet.dismiss(now, process)
             elif self.running:
                 self._fleet.drain(now, process, Backlog.LEAVE)
+            elif process.interrupted is Phase.DRAINING:
+                self._fleet.await_drain(now, process)
             else:
                 process.phase = Phase.READY  # to be drained with the others
                 process.pinged, process.deadline = False, now + self._ping_interval
