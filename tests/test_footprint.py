@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import subprocess
 import sys
 import urllib.request
@@ -223,6 +224,36 @@ def test_garbage_does_not_wait_for_a_quarter_of_what_is_loaded(plain: Plain) -> 
     (plain.folder / 'loaded.py').write_text(LOADED)
     with plain.serve(workers=1, app='loaded:app') as server:
         assert ask(server) == b'1'
+
+
+# Builds what it needs at its first request, and says where that was.
+LAZY = """
+import os
+
+built = []
+
+
+def application(environ, start_response):
+    if environ['PATH_INFO'] == '/admin/login/':
+        raise LookupError('no such page')
+    if not built:
+        built.append(b'%d %b' % (os.getpid(), environ['HTTP_HOST'].encode()))
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    return list(built)
+"""
+
+
+def test_what_first_requests_build_is_shared_as_the_manual_has_it(plain: Plain) -> None:
+    """Its module, word for word; that one of its requests fails is logged and no more."""
+    page = (serving.ROOT / 'man' / 'prefork-wsgi.ini.5').read_text()
+    (example,) = (text for text in re.findall(r'\.Bd .*\n((?s:.*?))\.Ed\n', page) if 'SimpleHandler' in text)
+    (plain.folder / 'mysite').mkdir()
+    (plain.folder / 'mysite' / 'wsgi.py').write_text(LAZY)
+    (plain.folder / 'mysite' / 'warm.py').write_text(example)
+    with plain.serve(app='mysite.warm:application') as server:
+        _, mold, *_ = pids(server)
+        assert ask(server) == b'%d www.example.org' % mold
+        assert 'LookupError: no such page' in server.stderr.text
 
 
 # --- the start --------------------------------------------------------------------------------------------------
