@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefork.errors import ApplicationError
 from prefork.http1 import grammar
-from prefork.http1.memory import LONGEST, Memory
+from prefork.http1.memory import LONGEST, Memory, Recurrences
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -208,6 +208,7 @@ def _head_size(head: tuple[str, *tuple[tuple[str, str], ...]]) -> int:
     return len(status) + sum(map(_field_size, fields))
 
 
-_heads = Memory(_prepare, 512, _head_size)
-_fields = Memory(_field_line, size=_field_size)
+# Cookies, dates and lengths are often others in each response: 1.3 MiB of a worker with Django were remembered of such.
+_heads = Recurrences(_prepare, 512, _head_size)
+_fields = Recurrences(_field_line, size=_field_size)
 _statuses = Memory(_status_line)
