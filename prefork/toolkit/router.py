@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from routes.middleware import RoutesMiddleware
-from webob.exc import HTTPBadRequest, HTTPNotFound
+from webob.exc import HTTPBadRequest
 
+from prefork.toolkit.matching import Matcher
 from prefork.toolkit.request import Request, wsgify
 from prefork.toolkit.routing import index_routes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from _typeshed.wsgi import WSGIApplication
     from routes import Mapper
-
-_SCRIPT_NAME = 'prefork.router.script_name'
 
 
 class Router:
@@ -39,7 +35,7 @@ class Router:
         # Routes would compile at the first request: now is better, once for all workers that are forked from here.
         self._compile()
         index_routes(mapper)
-        self._router = RoutesMiddleware(self._matched, mapper, use_method_override=False)
+        self._matcher = Matcher(mapper)
 
     def _compile(self) -> None:
         count = len(self.map.matchlist)  # before: of what is connected meanwhile, some may be missing
@@ -48,31 +44,13 @@ class Router:
 
     @wsgify
     def __call__(self, req: Request) -> WSGIApplication:
-        try:
-            path = req.path_info
-        except UnicodeDecodeError:
-            return HTTPBadRequest('The path is not UTF-8.')
+        environ = req.environ
+        if not environ['PATH_INFO'].isascii():
+            # PEP 3333 carries the bytes of a path as latin-1; Routes takes what it finds there for characters.
+            try:
+                environ['PATH_INFO'] = req.path_info
+            except UnicodeDecodeError:
+                return HTTPBadRequest('The path is not UTF-8.')
         if len(self.map.matchlist) != self._compiled:  # a route was connected since, which Routes itself overlooks
             self._compile()
-        # PEP 3333 carries the bytes of a path as latin-1; Routes takes what it finds there for characters.
-        req.environ[_SCRIPT_NAME] = req.environ.get('SCRIPT_NAME', '')
-        req.environ['PATH_INFO'] = path
-        router: WSGIApplication = self._router
-        return router
-
-    def _matched(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """After the match: the rest of the path, and what a ``path_info`` route moved, are bytes as latin-1 again."""
-        mount = environ.pop(_SCRIPT_NAME)
-        environ['SCRIPT_NAME'] = mount + _as_latin1(environ['SCRIPT_NAME'][len(mount) :])
-        environ['PATH_INFO'] = _as_latin1(environ['PATH_INFO'])
-        return self._dispatch(environ, start_response)
-
-    @staticmethod
-    def _dispatch(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        match = environ['wsgiorg.routing_args'][1]
-        controller: WSGIApplication = match['controller'] if match else HTTPNotFound()
-        return controller(environ, start_response)
-
-
-def _as_latin1(path: str) -> str:
-    return path.encode().decode('latin-1')
+        return self._matcher

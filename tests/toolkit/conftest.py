@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -19,6 +20,12 @@ OURS: list[tuple[type[Any], str]] = [
 def leave_hops_to_webob(monkeypatch: pytest.MonkeyPatch) -> None:
     for owner, name in OURS:
         monkeypatch.delattr(owner, name)
+    leave_routers_to_routes(monkeypatch)
+
+
+def leave_routers_to_routes(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Where routes.request_config() shows nothing yet, each request goes through RoutesMiddleware.
+    monkeypatch.setattr('prefork.toolkit.matching._CONFIG', threading.local())
 
 
 @pytest.fixture(params=['our hops', "WebOb's hops"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -132,6 +133,11 @@ def read_body_and_let_another_answer(req: Request) -> WSGIApplication:
     return rest
 
 
+def read_body_and_ask_another(req: Request) -> WSGIApplication:
+    req.body_file_seekable.read(2)
+    return req.get_response(wsgify(lambda req: req.environ['wsgi.input'].read()))
+
+
 def ask_another_thrice(req: Request) -> Response:
     status, headers, app_iter, exc_info = req.call_application(write, catch_exc_info=True)
     sent = req.send(apologize, catch_exc_info=True)
@@ -165,6 +171,7 @@ ANSWERS: dict[str, Callable[[Request], Any]] = {
     'an application without a reason': lambda req: number_alone,
     'an application with odd headers': lambda req: headers_in_a_tuple,
     'an application that reads the rest': read_body_and_let_another_answer,
+    'the response of another that reads all': read_body_and_ask_another,
     'another decorated application': lambda req: Outer(wsgify(return_an_unset_text), {}),
     "WebOb's own decorator": lambda req: webob.dec.wsgify(lambda foreign: f'{foreign.outer} {foreign.response.status}'),
     'the response of another': lambda req: req.get_response(late),
@@ -312,14 +319,32 @@ def test_the_decorator_makes_middleware_too() -> None:
 
 
 @pytest.mark.usefixtures('hops')
-def test_what_a_request_overrides_is_asked() -> None:
+@pytest.mark.parametrize('application', [write, Answer(lambda req: b'written, returned')], ids=['plain', 'ours'])
+def test_what_a_request_overrides_is_asked(application: WSGIApplication) -> None:
     @wsgify(RequestClass=Counting)
     def ask(req: Counting) -> Any:
-        return req.get_response(write)
+        return req.get_response(application)
 
     before = Counting.asked
     assert run(ask, {}, 'GET')['body'] == b'written, returned'
     assert Counting.asked == before + 1
+
+
+@pytest.mark.usefixtures('hops')
+@pytest.mark.parametrize(
+    'call',
+    [
+        pytest.param(wsgify(lambda self, req: 'called'), id='a function'),
+        pytest.param(wsgify(staticmethod(lambda req: 'called')), id='a static method'),
+        pytest.param(wsgify(MethodType(lambda self, req: 'called', 'other')), id='a method of another object'),
+        pytest.param(webob.dec.wsgify(lambda self, req: 'called'), id="WebOb's decorator"),
+        pytest.param(Loud(lambda self, req: 'called'), id='a decorator of its own'),
+        pytest.param(lambda self, environ, start_response: Response('called')(environ, start_response), id='WSGI'),
+    ],
+)
+def test_a_filter_asks_what_its_application_is_called_by(call: Any) -> None:
+    application = type('Kind', (Answer,), {'__call__': call})(lambda req: 'not asked')
+    assert run(Middleware(application), {}, 'GET')['body'].lower() == b'called'
 
 
 @pytest.mark.usefixtures('hops')
