@@ -170,7 +170,20 @@ class Crew:
         self._ended.set()
         self._ring()
 
+    def hurry(self) -> None:
+        """Tell the call that the lead was taken from, which it was let go for."""
+        if self._newest is not None:
+            self._newest.hurry()
+
     # --- of a thread in a call ---
+
+    def watches(self, subject: Lease) -> bool:
+        """Whether the lead is free for whoever finds that ``subject``'s call lasts, and somebody is there to look.
+
+        The order matters.  If the lead is free, and no later call than this one is known afterwards, then nobody has
+        led since it began.
+        """
+        return not self._lead.locked() and self._newest is subject and self._post.locked()
 
     @property
     def counts_me(self) -> bool:
