@@ -382,24 +382,25 @@ class Exchange(Lease):
     def _send(self, block: bytes, known_length: int | None) -> bool:
         """Send a block, with the head where that isn't out; whether there was room for all of it."""
         head = b'' if self._started else self._head(known_length)
+        connection = self.connection
         remaining = self._remaining
         fits = True
         if remaining >= 0:
             fits = len(block) <= remaining
             block = self._counted(block)
         else:
-            self.connection.produced += len(block)
+            connection.produced += len(block)
             if remaining == response.CHUNKED:
                 block = response.encode_chunk(block)
         if head or block:
             data = head + block if head else block
-            out = self.connection.out
+            out = connection.out
             if self.prompt:
                 out.release()  # it may have been set while something is kept
                 out.put(data)
-            else:
-                out.keep(data)
-            self.connection.wait_for_room()
+                connection.wait_for_room()
+            elif not out.keep(data):
+                connection.wait_for_room()
         return fits
 
     def _may_have_body(self) -> bool:

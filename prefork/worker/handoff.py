@@ -32,7 +32,8 @@ SWITCH_INTERVAL = 0.0005
 one takes 5 ms."""
 
 TICK = 0.002
-"""Seconds between two looks of the sentry, and how long a call may last before it loses the lead."""
+"""Seconds between two looks of the sentry, and how long a call may last before it loses the lead.  A block may be kept
+back for as long as that: at most for two ticks."""
 
 _interval_lock = threading.Lock()
 _interval_users = 0

@@ -111,19 +111,21 @@ class Outbox:
         if sent < len(data):
             self._append(memoryview(data)[sent:])
 
-    def keep(self, data: bytes) -> None:
-        """Keep ``data`` back, to be sent with what comes next, or send if that is too much.  Raises ClientGone."""
+    def keep(self, data: bytes) -> bool:
+        """Keep ``data`` back, to be sent with what comes next, or put it if that is too much; whether it was kept.
+        Raises ClientGone."""
         size = self._kept_size + len(data)
         if size > JOINED or self.queue:
             self.release()
             if self.queue or len(data) > JOINED:
                 self.put(data)
-                return
+                return False
             size = len(data)
         if self.kept is None:
             self.kept = []
         self.kept.append(data)
         self._kept_size = size
+        return True
 
     def release(self) -> None:
         """Send, or queue, what is kept back.  Raises ClientGone."""
