@@ -560,6 +560,10 @@ class Connection:
         if out.broken:
             raise self._lose_client()
 
+    def is_watched(self, exchange: Exchange) -> bool:
+        """Whether ``exchange.hurry`` will be called if its call goes on for more than a few milliseconds."""
+        return self._loop.crew.watches(exchange)
+
     def _hand_over(self, begin: Callable[[], None], wake: threading.Lock) -> None:
         """Let the loop ``begin`` to wait for the client, and release ``wake`` when this thread may go on."""
         self.waiter = wake

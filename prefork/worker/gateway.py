@@ -198,6 +198,7 @@ class Exchange(Lease):
     def __init__(self, gateway: Gateway, connection: Connection) -> None:
         self.since = 0.0
         self.claimed = self.ended = self.complete = False
+        self.prompt = True
         self._gateway = gateway
         self.connection = connection
         self._prepared: Prepared | None = None  # what start_response was given
@@ -225,6 +226,7 @@ class Exchange(Lease):
             raise _not_bytes(data)
         self.leave()
         try:
+            self.prompt = True  # it may be that an iterable, whose blocks are kept back, calls this
             if data and not self._send(data, None) and self._may_have_body():
                 # PEP 3333, "Handling the Content-Length Header": an error for who writes past that point.
                 raise ApplicationError('write() went past the Content-Length')
@@ -255,11 +257,21 @@ class Exchange(Lease):
             self.connection.out.put_large(head, body)
 
     def send_each(self, blocks: Iterable[bytes]) -> None:
-        """A body of blocks: the next one is asked for when the client has taken the last."""
+        """A body of blocks: the next one is asked for when the client has taken the last.
+
+        PEP 3333, "Buffering and Streaming": no block may wait for the next one, unless another thread sees to it that
+        it goes out meanwhile.  We have such a thread as long as nobody has taken the lead from this call: a block is
+        kept back until then, to be sent with the next ones.  That is a few milliseconds; from then on, each one is
+        sent at once.
+        """
         try:
             single = len(blocks) == 1  # type: ignore[arg-type]  # PEP 3333: then its block is the whole body
         except TypeError:
             single = False
+        out = self.connection.out
+        self.prompt = False
+        if not self.connection.is_watched(self):
+            self.prompt = True
         self.since = monotonic()  # here and below, what enter() and leave() do, without their calls
         for block in blocks:
             self.since = 0.0
@@ -270,8 +282,19 @@ class Exchange(Lease):
             if block and not self._send(block, len(block) if single else None):
                 break  # an iterable without an end, such as a stream of events, would keep its thread for ever
             self.since = monotonic()
+            if self.prompt and out.kept is not None:  # who has set it may have found that since was 0
+                self.leave()
+                out.release()
+                self.enter()
         self.leave()
         self._end()
+
+    def hurry(self) -> None:
+        """By the thread that has taken the lead from this call: send what is kept back."""
+        super().hurry()
+        out = self.connection.out
+        if out.kept is not None:
+            self.borrow(out.release_if_there)
 
     def send_file(self, wrapper: FileWrapper) -> None:
         """A file of the kernel's goes by sendfile, from a descriptor of our own; any other is a body of blocks."""
@@ -326,6 +349,7 @@ class Exchange(Lease):
         connection = self.connection
         connection.failed = True
         if self._started:
+            connection.out.release_if_there()
             connection.persist = False
             connection.aborted = self._remaining != 0  # else nothing is missing
             connection.resets = self._remaining == response.UNTIL_CLOSE
@@ -358,18 +382,25 @@ class Exchange(Lease):
     def _send(self, block: bytes, known_length: int | None) -> bool:
         """Send a block, with the head where that isn't out; whether there was room for all of it."""
         head = b'' if self._started else self._head(known_length)
+        connection = self.connection
         remaining = self._remaining
         fits = True
         if remaining >= 0:
             fits = len(block) <= remaining
             block = self._counted(block)
         else:
-            self.connection.produced += len(block)
+            connection.produced += len(block)
             if remaining == response.CHUNKED:
                 block = response.encode_chunk(block)
         if head or block:
-            self.connection.out.put(head + block if head else block)
-            self.connection.wait_for_room()
+            data = head + block if head else block
+            out = connection.out
+            if self.prompt:
+                out.release()  # it may have been set while something is kept
+                out.put(data)
+                connection.wait_for_room()
+            elif not out.keep(data):
+                connection.wait_for_room()
         return fits
 
     def _may_have_body(self) -> bool:
@@ -390,13 +421,15 @@ class Exchange(Lease):
         return block[:room]
 
     def _end(self) -> None:
+        out = self.connection.out
         if not self._started:
             head = self._head(0)
             if self._remaining == response.CHUNKED:
                 head += response.LAST_CHUNK
-            self.connection.out.put(head)
+            out.put(head)
         elif self._remaining == response.CHUNKED:
-            self.connection.out.put(response.LAST_CHUNK)
+            out.keep(response.LAST_CHUNK)
+        out.release()
         if self._remaining > 0:
             self._too_short()
 

@@ -32,7 +32,8 @@ SWITCH_INTERVAL = 0.0005
 one takes 5 ms."""
 
 TICK = 0.002
-"""Seconds between two looks of the sentry, and how long a call may last before it loses the lead."""
+"""Seconds between two looks of the sentry, and how long a call may last before it loses the lead.  A block may be kept
+back for as long as that: at most for two ticks."""
 
 _interval_lock = threading.Lock()
 _interval_users = 0
@@ -170,7 +171,20 @@ class Crew:
         self._ended.set()
         self._ring()
 
+    def hurry(self) -> None:
+        """Tell the call that the lead was taken from, which it was let go for."""
+        if self._newest is not None:
+            self._newest.hurry()
+
     # --- of a thread in a call ---
+
+    def watches(self, subject: Lease) -> bool:
+        """Whether the lead is free for whoever finds that ``subject``'s call lasts, and somebody is there to look.
+
+        The order matters.  If the lead is free, and no later call than this one is known afterwards, then nobody has
+        led since it began.
+        """
+        return not self._lead.locked() and self._newest is subject and self._post.locked()
 
     @property
     def counts_me(self) -> bool:

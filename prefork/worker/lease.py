@@ -10,6 +10,10 @@ So the thread notes when it enters the application, and may only be interrupted 
 lets no thread see these in another order, so at least one of the two sees what the other wrote: a leader that comes too
 late gives the claim up, and a thread that finds itself claimed waits for the leader's decision before it touches
 anything.  An ordinary call pays two stores and a look.
+
+In the same way the leader borrows the connection, to send what the thread has kept back: that is a claim that is always
+given up again.  Whoever takes the lead writes ``prompt`` and then reads ``since``; the thread writes ``since`` and then
+reads ``prompt``.  So what was kept back is seen by at least one of the two, and sent.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from prefork.errors import RequestTimeout
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import CodeType, FrameType
 
 handover = threading.Lock()
@@ -33,15 +38,16 @@ class Lease:
     """One call's.  The thread calls ``enter`` and ``leave``, the leader ``claim``.
 
     ``since`` is when the application got the thread, 0 while it is the server's; ``ended`` whether the connection was
-    taken away, after which nothing of it may be touched.
+    taken away, after which nothing of it may be touched; ``prompt`` whether nothing may be kept back.
     """
 
-    __slots__ = ('claimed', 'ended', 'since')
+    __slots__ = ('claimed', 'ended', 'prompt', 'since')
 
     def __init__(self) -> None:
         self.since = 0.0
         self.claimed = False
         self.ended = False
+        self.prompt = True
 
     def enter(self) -> None:
         """The application has the thread from now on."""
@@ -70,6 +76,20 @@ class Lease:
         self.ended = self.since == since
         self.claimed = self.ended
         return self.ended
+
+    def hurry(self) -> None:
+        """By the thread that has taken the lead from this call: keep nothing back any more."""
+        self.prompt = True
+
+    def borrow(self, use: Callable[[], None]) -> None:
+        """Call ``use``, which may touch the connection, if the application has the thread now."""
+        with handover:
+            if self.ended:
+                return
+            self.claimed = True
+            if self.since:
+                use()
+            self.claimed = False
 
 
 def interrupt(thread: int) -> None:

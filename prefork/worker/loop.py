@@ -234,6 +234,7 @@ class Loop:
         crew, soon, ready = self.crew, self._soon, self._ready
         me = crew.leader
         select = self.selector.select
+        crew.hurry()
         while not crew.done:
             while ready:
                 key, mask = ready.popleft()

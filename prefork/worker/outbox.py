@@ -27,6 +27,10 @@ HIGH_WATER = 65536
 TURN = 0.001
 """Seconds that a connection is served for, however much it sends or reads, before the others have their turn."""
 
+JOINED = 65536
+"""Bytes of small blocks that may be kept back, to be sent together: 64 KiB in blocks of 4 KiB take 131 us of a
+processor when each is sent by itself, 80 joined to 16 KiB, 66 to 32, 55 to 64.  TLS takes no more at once."""
+
 _BLOCK = 1 << 18  # bytes that the socket is given at once: not so many that a turn could be much longer than it should
 
 _NOTHING: Queue = deque()
@@ -50,15 +54,31 @@ class Outbox:
 
     ``queue`` is what waits, ``queued`` how much of it is in memory, ``moved`` the bytes of the present response that
     the client has taken, and ``broken`` whether a send has failed: the client is gone, and ``put`` raises ClientGone.
+    ``kept`` is what is kept back until the next ``release``, which must come before any ``put``.  Where there is a
+    queue, nothing is kept.
     """
 
-    __slots__ = ('_clock', '_overflow', '_send', '_settings', '_transport', 'broken', 'moved', 'queue', 'queued')
+    __slots__ = (
+        '_clock',
+        '_kept_size',
+        '_overflow',
+        '_send',
+        '_settings',
+        '_transport',
+        'broken',
+        'kept',
+        'moved',
+        'queue',
+        'queued',
+    )
 
     def __init__(self, settings: Settings, clock: Callable[[], float]) -> None:
         self._settings = settings
         self._clock = clock
         self._overflow: FileRegion | None = None
         self.queue = _NOTHING
+        self.kept: list[bytes] | None = None
+        self._kept_size = 0
 
     def open(self, transport: PlainTransport | TLSTransport) -> None:
         """Begin with a new client."""
@@ -90,6 +110,37 @@ class Outbox:
         self.moved += sent
         if sent < len(data):
             self._append(memoryview(data)[sent:])
+
+    def keep(self, data: bytes) -> bool:
+        """Keep ``data`` back, to be sent with what comes next, or put it if that is too much; whether it was kept.
+        Raises ClientGone."""
+        size = self._kept_size + len(data)
+        if size > JOINED or self.queue:
+            self.release()
+            if self.queue or len(data) > JOINED:
+                self.put(data)
+                return False
+            size = len(data)
+        if self.kept is None:
+            self.kept = []
+        self.kept.append(data)
+        self._kept_size = size
+        return True
+
+    def release(self) -> None:
+        """Send, or queue, what is kept back.  Raises ClientGone."""
+        kept = self.kept
+        if kept is not None:
+            self.kept = None
+            self._kept_size = 0
+            self.put(b''.join(kept))
+
+    def release_if_there(self) -> None:
+        """The same for a client who may be gone, which ``broken`` says."""
+        try:
+            self.release()
+        except ClientGone:
+            pass
 
     def put_large(self, head: bytes, body: bytes) -> None:
         """Send or queue a whole response without a copy of its body, as many clients may be sent the same one."""
@@ -138,6 +189,8 @@ class Outbox:
     def clear(self) -> None:
         """Forget what waits, and close its files."""
         self._overflow = None
+        self.kept = None
+        self._kept_size = 0
         while True:
             # When the loop ends, a thread that comes back then may do the same at the same moment: whoever takes a file
             # out of the queue closes it.

@@ -68,6 +68,7 @@ class BodyStream(io.RawIOBase):
         connection = self._connection
         if connection is None:
             raise ValueError('the request is over')
+        connection.out.release()  # the client may be waiting for it before it sends more
         try:
             if self._unasked:
                 self._unasked = False

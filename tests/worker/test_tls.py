@@ -538,9 +538,10 @@ def test_a_close_notify_waits_for_room(
     body = bytes_of(50_000)
 
     def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        start_response('200 OK', [*PLAIN, ('Content-Length', str(len(body)))])
-        yield body
+        write = start_response('200 OK', [*PLAIN, ('Content-Length', str(len(body)))])
+        write(body)
         gate.enter()
+        return []
 
     path = str(tmp_path / 'socket')
     worker = Worker(app, certificates.options, address=Address('unix', path, 0))
