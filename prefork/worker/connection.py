@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from functools import partial
 from io import BufferedReader, BytesIO
-from selectors import EVENT_READ, EVENT_WRITE
 
 from prefork.errors import ClientGone, ProtocolError
 from prefork.http1 import grammar, response
@@ -19,6 +18,7 @@ from prefork.worker.gateway import Exchange
 from prefork.worker.outbox import HIGH_WATER, TURN, Outbox
 from prefork.worker.pace import Pace
 from prefork.worker.phase import Phase
+from prefork.worker.poller import READ, WRITE
 from prefork.worker.spool import Spool
 from prefork.worker.stream import BUFFER_SIZE, BodyStream
 
@@ -97,7 +97,7 @@ class Connection:
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self.phase = FREE
-        self._interest = 0  # what the selector watches, 0 where it doesn't know us
+        self._interest = 0  # what the poller watches, 0 where it doesn't know us
         self.out = Outbox(loop.settings, loop.clock)
         self.waiter: threading.Lock | None = None
         self._reset()
@@ -150,7 +150,7 @@ class Connection:
             from prefork.net.preface import PrefaceParser  # not without proxy_protocol
 
             self._preface = PrefaceParser()
-        self._watch(EVENT_READ)
+        self._watch(READ)
 
     @property
     def line(self) -> str:
@@ -210,7 +210,7 @@ class Connection:
         elif phase is RUNNING:
             self._watch(0)  # it has more to say, or has gone; we look when this request is answered
         elif phase is LINGERING:
-            if mask & EVENT_WRITE:
+            if mask & WRITE:
                 self._hang_up()
             else:
                 self._on_late_bytes()
@@ -252,7 +252,7 @@ class Connection:
             self._transport.handshake()
             self.own.update(self._transport.variables())
         except BlockingIOError:
-            self._watch(EVENT_WRITE if self._transport.wants_write else EVENT_READ)
+            self._watch(WRITE if self._transport.wants_write else READ)
             return
         except InClear as error:
             self._answer_in_clear(error.transport)
@@ -263,8 +263,8 @@ class Connection:
             return
         self.phase = IDLE
         self.deadline = self._loop.now + self._loop.settings.header_timeout
-        self._watch(EVENT_READ)
-        self.on_event(EVENT_READ)  # OpenSSL may have taken the request in with the end of the handshake
+        self._watch(READ)
+        self.on_event(READ)  # OpenSSL may have taken the request in with the end of the handshake
 
     def _answer_in_clear(self, transport: PlainTransport) -> None:
         """Who speaks HTTP where TLS is spoken wouldn't understand an alert."""
@@ -448,8 +448,8 @@ class Connection:
             self._hang_up()
             return False
         self._head = b''
-        if self._interest != EVENT_READ:
-            self._watch(EVENT_READ)
+        if self._interest != READ:
+            self._watch(READ)
         if self._buffer:
             self.phase = RECEIVING
             self.since = loop.now
@@ -574,7 +574,7 @@ class Connection:
         self.since = now
         self.deadline = pace.wait(now, self._received)
         self._loop.look_at(self.deadline)
-        self._watch(EVENT_READ)
+        self._watch(READ)
 
     def _begin_sleeping(self) -> None:
         """The thread sleeps for a moment among those that run, to be parked when another isn't any more; or it goes on,
@@ -600,7 +600,7 @@ class Connection:
         self.since = now
         self._sending_pace.wait(now, self.out.read)
         self._look_at_reader()
-        self._watch(EVENT_WRITE)
+        self._watch(WRITE)
 
     def _look_at_reader(self) -> bool:
         """See how far a client has read, and when to look again; whether it has time left."""
@@ -703,11 +703,11 @@ class Connection:
                 self._transport.reset_when_closed()
             self.close()
             return
-        interest, time = EVENT_READ, LINGER
+        interest, time = READ, LINGER
         try:
             self._transport.finish()
         except BlockingIOError:
-            interest, time = EVENT_WRITE, LONGEST_LINGER  # the kernel has no room for a close_notify behind all that
+            interest, time = WRITE, LONGEST_LINGER  # the kernel has no room for a close_notify behind all that
         except OSError:
             self.close()
             return
@@ -745,14 +745,14 @@ class Connection:
         return Pace(settings.min_rate, settings.client_socket_timeout, moved)
 
     def _watch(self, interest: int) -> None:
-        """Have the selector watch for ``interest``, or for nothing; by the leader alone."""
+        """Have the poller watch for ``interest``, or for nothing; by the leader alone."""
         if interest == self._interest:
             return
-        selector = self._loop.selector
+        poller = self._loop.poller
         if not interest:
-            selector.unregister(self._transport)
+            poller.unregister(self._transport)
         elif self._interest:
-            selector.modify(self._transport, interest, self.on_event)
+            poller.modify(self._transport, interest)
         else:
-            selector.register(self._transport, interest, self.on_event)
+            poller.register(self._transport, interest, self.on_event)
         self._interest = interest

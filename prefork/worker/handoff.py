@@ -1,6 +1,6 @@
 """Which thread leads: the one that polls runs the application too, and another takes over when a call stalls.
 
-One thread at a time holds the lead.  It alone touches the selector and the connections that no call owns.  For the time
+One thread at a time holds the lead.  It alone touches the poller and the connections that no call owns.  For the time
 of an application call it lets the lead go, and takes it back afterwards if nobody else has it by then: two operations
 on an uncontended lock are all that an ordinary request pays.
 
