@@ -12,7 +12,7 @@ from io import BufferedReader, BytesIO
 from prefork.errors import ClientGone, ProtocolError
 from prefork.http1 import grammar, response
 from prefork.http1.body import ChunkedBody, CountedBody
-from prefork.http1.head import CHUNKED, END
+from prefork.http1.head import CHUNKED, CR, END
 from prefork.net.transport import InClear
 from prefork.worker.gateway import Exchange
 from prefork.worker.outbox import HIGH_WATER, TURN, Outbox
@@ -197,10 +197,6 @@ class Connection:
                 if self._feed_body(data) and self._run():
                     self.advance()
             else:
-                if phase is IDLE:
-                    self.phase = RECEIVING
-                    self.since = self._loop.now
-                    self.deadline = self.since + self._loop.settings.header_timeout
                 self._buffer = self._buffer + data if self._buffer else data
                 self.advance()
         elif phase is SENDING:
@@ -267,8 +263,7 @@ class Connection:
         self.on_event(READ)  # OpenSSL may have taken the request in with the end of the handshake
 
     def _answer_in_clear(self, transport: PlainTransport) -> None:
-        """Who speaks HTTP where TLS is spoken wouldn't understand an alert."""
-        self._watch(0)  # of the transport there was
+        """Who speaks HTTP where TLS is spoken wouldn't understand an alert.  It is the same descriptor."""
         self._transport = transport
         self._recv = transport.recv
         self.out.open(transport)
@@ -293,15 +288,18 @@ class Connection:
         loop = self._loop
         while True:
             data = self._buffer
-            if data[:2] == b'\r\n':  # RFC 9112 2.2: empty lines before a request line are skipped
+            if data[0] == CR:  # RFC 9112 2.2: empty lines before a request line are skipped
                 data = self._buffer = grammar.EMPTY_LINES.sub(b'', data)
                 self._scanned = 0
-            end = data.find(END, self._scanned)
-            if end < 0:
+            if self._scanned and data.find(END, self._scanned) < 0:  # not from the start again, for a byte at a time
+                self._await_head(data)
+                return
+            head, end, rest = data.partition(END)
+            if not end:
                 self._await_head(data)
                 return
             self._scanned = 0
-            self._head = head = data[: end + 2]
+            self._head = head
             try:
                 environ, self.minor, self.persist, length, expects = self._parser.parse(head)
                 environ.update(self.own)
@@ -315,9 +313,9 @@ class Connection:
             self.environ = environ
             self.bodiless = environ['REQUEST_METHOD'] == 'HEAD'
             if length == 0:
-                self._buffer = data[end + 4 :]
+                self._buffer = rest
                 environ['wsgi.input'] = BytesIO()
-            elif not self._begin_body(length, expects, data[end + 4 :]):
+            elif not self._begin_body(length, expects, rest):
                 return
             if not self._run():
                 return
@@ -329,6 +327,10 @@ class Connection:
 
     def _await_head(self, data: bytes) -> None:
         """``data`` has no whole head yet: see that it can become one, and wait."""
+        if self.phase is IDLE and data:
+            self.phase = RECEIVING
+            self.since = self._loop.now
+            self.deadline = self.since + self._loop.settings.header_timeout
         try:
             self._parser.check_partial(data, self._scanned)
         except ProtocolError as error:
@@ -447,17 +449,14 @@ class Connection:
         if not self.persist:
             self._hang_up()
             return False
-        self._head = b''
         if self._interest != READ:
             self._watch(READ)
-        if self._buffer:
-            self.phase = RECEIVING
-            self.since = loop.now
-            self.deadline = loop.now + loop.settings.header_timeout
-            return True
         self.phase = IDLE
         self.since = loop.now
         self.deadline = loop.now + loop.settings.keepalive_timeout
+        if self._buffer:
+            return True
+        self._head = b''
         return False
 
     def _finish_request(self) -> None:
@@ -472,7 +471,7 @@ class Connection:
             loop.access_log.add(self.client, self.environ, self.line, self.code, sent, loop.clock() - self._started)
         self.environ = {}
         self.produced = 0
-        self.out.finish()
+        self.out.moved = 0
         self._sending_pace = None
         if self._input is not None:
             self._drop_body()
