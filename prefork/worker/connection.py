@@ -437,12 +437,12 @@ class Connection:
 
     def _conclude(self) -> bool:
         """The application has returned; whether the buffer may hold another request."""
-        loop = self._loop
-        if self.out.broken:
+        loop, out = self._loop, self.out
+        if out.broken:
             self._finish_request()
             self.close()
             return False
-        if self.out.queue:
+        if out.queue:
             self._begin_sending()
             return False
         self._finish_request()
@@ -452,8 +452,8 @@ class Connection:
         if self._interest != READ:
             self._watch(READ)
         self.phase = IDLE
-        self.since = loop.now
-        self.deadline = loop.now + loop.settings.keepalive_timeout
+        self.since = now = loop.now
+        self.deadline = now + loop.settings.keepalive_timeout
         if self._buffer:
             return True
         self._head = b''
