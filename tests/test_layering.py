@@ -47,8 +47,11 @@ MAY_IMPORT = {
 # Beyond the standard library.
 THIRD_PARTY = {'toolkit': {'webob', 'routes'}, 'worker': {'psutil'}}
 
-# Modules without a socket, a clock or a file: all that they may import.  The master's policy is five modules of it.
-_POLICY = {f'prefork.master.{name}' for name in ('supervisor', 'fleet', 'generation', 'orders', 'report')}
+# Modules without a socket, a clock or a file: all that they may import.  The master's policy is made of them.
+_POLICY = {
+    f'prefork.master.{name}'
+    for name in ('supervisor', 'rollout', 'handover', 'failures', 'shutdown', 'report', 'fleet', 'generation', 'orders')
+}
 PURE = {
     'prefork.http1': {'re', 'enum', 'prefork.errors', 'prefork.http1'},
     'prefork.deploy.ini': {'re', 'prefork.errors'},

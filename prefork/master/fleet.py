@@ -1,14 +1,16 @@
-"""All generations together, and how they follow one another: what there is, compared with what there should be.
+"""All generations together, and the steps in their processes' lives that every part of the policy takes.
 
 Pure: orders are collected in :attr:`Fleet.orders` for the master to carry out.
 """
 
 from __future__ import annotations
 
+import enum
 import signal
 
-from prefork.master.generation import Generation, Mold, Phase, Plan, Process, Stage, Worker
-from prefork.master.orders import INFO, Backlog, Commit, Drain, Key, Kill, Log, Order, Preload, Spawn, StartMold
+from prefork.errors import EX_OK
+from prefork.master.generation import BackOff, Generation, Mold, Phase, Plan, Process, Stage, Worker
+from prefork.master.orders import Backlog, Discard, Drain, Key, Kill, Log, Order, Preload, StartMold
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,23 +26,64 @@ DRAIN_MARGIN = 1.0
 """A worker ends its drain itself at ``graceful_timeout``; the master waits so much longer before SIGKILL."""
 
 
+class Mode(enum.Enum):
+    """What is wanted of all of them together."""
+
+    RUNNING = 'running'
+    HANDING_OVER = 'handing over'
+    """A new binary takes over as soon as there are only workers that it can adopt."""
+
+    STOPPING = 'stopping'
+    QUITTING = 'quitting'
+
+
 class Fleet:
-    """Every generation that has a process left, and the two that count.
+    """Every generation that has a process left, the two that count, and what is wanted of all of them.
 
     A generation is the ``candidate`` from its order until each server has a ready worker of it, and the ``current``
     one from then until the next takes over.  Until then nothing that serves is touched.
     """
 
-    __slots__ = ('_latest', 'candidate', 'current', 'generations', 'orders', 'retry_at')
+    __slots__ = (
+        '_latest',
+        'candidate',
+        'current',
+        'exit_status',
+        'generations',
+        'mode',
+        'mold_back_off',
+        'orders',
+        'retry_at',
+        'trouble',
+        'verifier',
+    )
 
     def __init__(self) -> None:
+        self.mode = Mode.RUNNING
+        self.exit_status = EX_OK
+        """The master's, once all of it has ended."""
         self._latest = 0
         self.generations: dict[int, Generation] = {}
         self.current: Generation | None = None
         self.candidate: Generation | None = None
         self.retry_at: float | None = None
         """When the earliest vacant slot may be filled, as far as the last comparison found one."""
+        self.mold_back_off = BackOff()
+        """When a generation may be begun in the place of one that has lost its mold."""
+        self.verifier: Process | None = None
+        """Who sees whether a new binary could take over.  It belongs to no generation."""
+        self.trouble = ''
+        """What went wrong last since the current generation took over, in a line."""
         self.orders: list[Order] = []
+
+    @property
+    def running(self) -> bool:
+        """Whether it goes on: nobody has told it to stop, or to hand over."""
+        return self.mode is Mode.RUNNING
+
+    @property
+    def ending(self) -> bool:
+        return self.mode in (Mode.STOPPING, Mode.QUITTING)
 
     # --- what there is --------------------------------------------------------------------------------------------
 
@@ -53,6 +96,10 @@ class Fleet:
     def process(self, pid: int) -> Process | None:
         return next((process for process in self.processes() if process.pid == pid), None)
 
+    def retired(self) -> list[Generation]:
+        """Those that are no longer current, or never were."""
+        return [generation for generation in self.generations.values() if generation.stage is Stage.RETIRED]
+
     def mold(self, number: int) -> Mold | None:
         generation = self.generations.get(number)
         return None if generation is None else generation.mold
@@ -60,6 +107,10 @@ class Fleet:
     def worker(self, key: Key) -> Worker | None:
         generation = self.generations.get(key[1])
         return None if generation is None else generation.workers.get(key)
+
+    def is_moldless(self) -> bool:
+        """Whether the current generation has lost its mold, and nothing is under way to replace both."""
+        return self.running and self.candidate is None and self.current is not None and self.current.lacks_mold()
 
     def log(self, level: int, text: str) -> None:
         self.orders.append(Log(level, text))
@@ -84,7 +135,7 @@ class Fleet:
         self.current = self.generations[legacy['current']]
         self.current.stage = Stage.SERVING
 
-    # --- the life of a process ------------------------------------------------------------------------------------
+    # --- the life of a generation -------------------------------------------------------------------------------------
 
     def begin(self, now: float, plan: Plan) -> None:
         """Start a candidate."""
@@ -99,30 +150,18 @@ class Fleet:
         generation.mold = Mold(generation, now + generation.plan.load_timeout)
         self.orders.append(StartMold(generation.number, generation.preload))
 
-    def doom(self, now: float, process: Process, signal_number: int) -> None:
-        """Send a signal that ends the process; it is killed if it hasn't gone soon after."""
-        process.phase = Phase.DOOMED
-        process.signal = signal_number
-        # Nothing is left to be done after SIGKILL, but where no pid is known to send it to.
-        killed = signal_number == signal.SIGKILL and process.pid is not None
-        process.deadline = None if killed else now + DOOM_TIME
-        if process.pid is not None:
-            self.orders.append(Kill(process.pid, signal_number))
-
-    def draining(self, now: float, worker: Worker) -> None:
-        worker.phase = Phase.DRAINING
-        worker.deadline = now + worker.generation.plan.graceful_timeout + DRAIN_MARGIN
-
-    def drain(self, now: float, worker: Worker, backlog: Backlog) -> None:
-        self.draining(now, worker)
-        self.orders.append(Drain(worker.key, backlog, worker.generation.plan.graceful_timeout))
-
-    def dismiss(self, now: float, worker: Worker) -> None:
-        """Let a worker go that is no longer wanted, without losing what it may have."""
-        if worker.phase is Phase.READY:
-            self.drain(now, worker, Backlog.LEAVE)
-        elif worker.active:
-            self.doom(now, worker, signal.SIGTERM)
+    def abandon(self, now: float, reason: str, level: int) -> None:
+        """Give the candidate up, if there is one."""
+        generation = self.candidate
+        if generation is None:
+            return
+        keeper = f'; generation {self.current.number} serves on' if self.current is not None else ''
+        self.log(level, f'generation {generation.number} is given up{keeper}: {reason}')
+        self.candidate = None
+        self.retire(now, generation)
+        self.orders.append(Discard(generation.number))
+        if self.is_moldless():
+            self.mold_back_off.died(now, None)
 
     def retire(self, now: float, generation: Generation) -> None:
         """The generation gets no more workers.  Those that serve do so until others can."""
@@ -133,109 +172,39 @@ class Fleet:
             if worker.phase is not Phase.READY:
                 self.dismiss(now, worker)
 
-    # --- what there should be -------------------------------------------------------------------------------------
-
-    def settle(self, now: float) -> None:
-        """Order whatever is missing, for as long as the master is to serve."""
-        self._prove(now)
-        self._roll(now)
-
-    def _prove(self, now: float) -> None:
-        """Start the candidate's first workers, and let it take over when it has proved itself."""
-        candidate = self.candidate
-        if candidate is None or candidate.stage is not Stage.PROVING:
-            return
-        for server, target in candidate.targets.items():
-            wanted = target if self.current is None else 1
-            self._fill(now, candidate, server, wanted - len(candidate.active(server)))
-        if candidate.proven():
-            self._take_over(now, candidate)
-
-    def _take_over(self, now: float, generation: Generation) -> None:
-        previous, self.current, self.candidate = self.current, generation, None
-        generation.stage = Stage.SERVING
-        generation.first = previous is None
-        self.orders.append(Commit(generation.number))
-        if previous is not None:
-            self.retire(now, previous)
-
-    def _roll(self, now: float) -> None:
-        """Replace old workers by new ones, one start for each drain begun; replace the dead; keep to the targets.
-
-        Old workers drain as far as the ready ones, old and new, are more than wanted; new ones start as far as those
-        that serve or will don't become two more than wanted.  So memory never doubles, and nobody's exit is awaited.
-        """
-        current = self.current
-        if current is None:
-            return
-        servers = {key[0] for generation in self.generations.values() for key in generation.workers}
-        for server in sorted(servers | current.targets.keys()):
-            target = current.targets.get(server, 0)
-            old = self._old(current, server)
-            new = [worker for worker in current.active(server) if worker not in old]
-            surplus = max(0, sum(worker.phase is Phase.READY for worker in new) + len(old) - target)
-            for worker in old[:surplus]:
-                self.dismiss(now, worker)
-            del old[:surplus]
-            for worker in sorted(new, key=_usefulness)[target:]:
-                self.dismiss(now, worker)
-            self._fill(now, current, server, min(target - len(new), target + 1 - len(new) - len(old)))
-        self._announce(current)
-
-    def _retired(self) -> list[Generation]:
-        """Generations that are no longer current, or never were."""
-        return [generation for generation in self.generations.values() if generation.stage is Stage.RETIRED]
-
-    def _old(self, current: Generation, server: str) -> list[Worker]:
-        """Those who serve only until others can: all of the retired generations, and of the current one those that are
-        worn, one at a time: until the last one has ended, and given its memory back, the next goes on."""
-        old = [worker for generation in self._retired() for worker in generation.ready(server)]
-        worn = [worker for worker in current.workers.values() if worker.worn and worker.key[0] == server]
-        return old if any(not worker.active for worker in worn) else old + worn[:1]
-
-    def _fill(self, now: float, generation: Generation, server: str, count: int) -> None:
-        """Start ``count`` workers, each as soon as its slot's back-off allows."""
-        count -= generation.failing(server)  # their slots are filled when they have gone, after their back-off
-        if count <= 0 or not generation.can_fork():
-            return
-        keys = generation.free_keys(server)
-        for key in [next(keys) for _ in range(count)]:
-            not_before = generation.back_off(key).not_before
-            if not_before <= now:
-                generation.workers[key] = Worker(generation, now + generation.plan.load_timeout, key)
-                self.orders.append(Spawn(key))
-            elif self.retry_at is None or not_before < self.retry_at:
-                self.retry_at = not_before
-
-    def _announce(self, generation: Generation) -> None:
-        """Say so when the generation is complete, and nobody is served by another any more."""
-        if generation.announced or not generation.complete() or any(each.accepts() for each in self._retired()):
-            return
-        generation.announced = True
-        count = sum(len(generation.ready(server)) for server in generation.targets)
-        what = 'ready:' if generation.first else f'generation {generation.number}: loaded,'
-        self.log(INFO, f'{what} {count} {"worker" if count == 1 else "workers"}')
-
-    def drain_all(self, now: float) -> None:
-        """Drain every worker, once nobody else has the listeners.
-
-        While a mold or a starting worker has them too, the kernel completes connections that nobody would accept.
-        """
-        processes = self.processes()
-        workers = [process for process in processes if isinstance(process, Worker)]
-        if len(workers) < len(processes) or any(each.phase not in (Phase.READY, Phase.DRAINING) for each in workers):
-            return
-        for worker in workers:
-            if worker.phase is Phase.READY:
-                self.drain(now, worker, Backlog.ACCEPT)
-
     def forget(self) -> None:
         """Drop the retired generations whose last process has gone."""
-        for number, generation in list(self.generations.items()):
-            if generation.stage is Stage.RETIRED and not any(generation.processes()):
-                del self.generations[number]
+        for generation in self.retired():
+            if not any(generation.processes()):
+                del self.generations[generation.number]
 
+    # --- the life of a process ----------------------------------------------------------------------------------------
 
-def _usefulness(worker: Worker) -> tuple[bool, bool, int]:
-    """Sorts those first that are kept longest: ready ones, those that aren't worn, and low slots."""
-    return worker.phase is not Phase.READY, worker.worn, worker.key[2]
+    def doom(self, now: float, process: Process, signal_number: int) -> None:
+        """Send a signal that ends the process; it is killed if it hasn't gone soon after."""
+        process.phase = Phase.DOOMED
+        process.signal = signal_number
+        # Nothing is left to be done after SIGKILL, but where no pid is known to send it to.
+        killed = signal_number == signal.SIGKILL and process.pid is not None
+        process.deadline = None if killed else now + DOOM_TIME
+        if process.pid is not None:
+            self.orders.append(Kill(process.pid, signal_number))
+
+    def expect_exit(self, now: float, process: Process) -> None:
+        """The process goes by itself; it is killed if it hasn't gone soon after."""
+        process.phase, process.deadline = Phase.DOOMED, now + DOOM_TIME
+
+    def drain(self, now: float, worker: Worker, backlog: Backlog) -> None:
+        self.await_drain(now, worker)
+        self.orders.append(Drain(worker.key, backlog, worker.generation.plan.graceful_timeout))
+
+    def await_drain(self, now: float, worker: Worker) -> None:
+        """The worker finishes what it has, as it was told; it is killed if it hasn't by its deadline."""
+        worker.phase, worker.deadline = Phase.DRAINING, now + worker.generation.plan.graceful_timeout + DRAIN_MARGIN
+
+    def dismiss(self, now: float, worker: Worker) -> None:
+        """Let a worker go that is no longer wanted, without losing what it may have."""
+        if worker.phase is Phase.READY:
+            self.drain(now, worker, Backlog.LEAVE)
+        elif worker.active:
+            self.doom(now, worker, signal.SIGTERM)

@@ -114,7 +114,7 @@ class Mold(Process):
 
 
 class Worker(Process):
-    __slots__ = ('accepts', 'key', 'pinged', 'worn')
+    __slots__ = ('accepts', 'interrupted', 'key', 'pinged', 'worn')
 
     def __init__(self, generation: Generation, deadline: float, key: Key) -> None:
         super().__init__(generation, deadline)
@@ -123,6 +123,8 @@ class Worker(Process):
         """Whether new connections may come to it: from its readiness until it says that it has stopped."""
         self.pinged = False
         """Whether a ping is unanswered."""
+        self.interrupted: Phase | None = None
+        """The phase in which a signal stopped it."""
         self.worn = False
         """Whether it serves only until another can."""
 

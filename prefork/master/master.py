@@ -15,34 +15,27 @@ from collections import deque
 
 from prefork.errors import EX_OK, BindError, ChannelError, PreforkError
 from prefork.logs import claim_standard_descriptors, logger
-from prefork.master import channel as channels
-from prefork.master import linux, orders
-from prefork.master.child import run_worker
+from prefork.master import orders
 from prefork.master.children import Children, event
 from prefork.master.guard import Guard
-from prefork.master.mold import get_ready_to_fork, run_mold
+from prefork.master.invocation import Invocation
 from prefork.master.oom import OomKills
-from prefork.master.orders import Backlog
-from prefork.master.signals import MASTER_SIGNALS, Signals, fork, in_foreground
+from prefork.master.signals import MASTER_SIGNALS, Signals, in_foreground
 from prefork.master.site import Deployment, Site
 from prefork.master.sites import Sites
+from prefork.master.spawner import Spawner
 from prefork.master.supervisor import Supervisor
 from prefork.scoreboard import Scoreboard
-from prefork.worker.duty import NOBODY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from prefork.master.activation import Activation
-    from prefork.master.channel import Channel
     from prefork.master.children import Child
     from prefork.master.daemon import Launch
-    from prefork.master.orders import Key, Order, Preload
-    from prefork.master.systemd import Manager
+    from prefork.master.orders import Key, Order
     from prefork.master.upgrade import Verification
-    from prefork.scoreboard import Row
 
 __all__ = ['Deployment', 'Master']
 
@@ -50,16 +43,6 @@ BIND_RETRY = 5.0
 """Seconds for which a taken address is tried again at start: a predecessor's workers may still be closing it."""
 
 _BIND_PAUSE = 0.1
-_FROM_THE_MANAGER = (
-    'LISTEN_FDS',
-    'LISTEN_FDNAMES',
-    'LISTEN_PID',
-    'LISTEN_PIDFDID',
-    'NOTIFY_SOCKET',
-    'WATCHDOG_PID',
-    'WATCHDOG_USEC',
-)
-_UPGRADE = 'PREFORK_UPGRADE'  # as in upgrade.py, which most runs don't import
 _ENDS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
 _STEPS = {signal.SIGTTIN: 1, signal.SIGTTOU: -1}
 
@@ -70,21 +53,18 @@ class Master:
     def __init__(self, load: Callable[[], Deployment]) -> None:
         claim_standard_descriptors()  # before the selector below can get one of their numbers
         self._load = load
-        given = _take_from_environment()
-        self._given = given
-        self._first_pid = os.getpid()
-        self._inherited = os.environ.pop(_UPGRADE, '')
-        self._manager = _manager(given)
+        self._invocation = Invocation()
+        self._manager = self._invocation.manager()
         self._supervisor = Supervisor(None if self._manager is None else self._manager.watchdog)
         self._clock = time.monotonic
         self._board = Scoreboard()
         self._children = Children(self._board)
-        self._sites = Sites(_activation(given))
+        self._sites = Sites(self._invocation.activation())
         self._guard = Guard()
         self._signals: Signals
+        self._spawner: Spawner
         self._queue: deque[Order] = deque()
         self._status: int | None = None
-        self._subreaper = False
         self._oom_kills = OomKills()
         self._launch: Launch | None = None
         """In a daemon: who waits for it to be ready."""
@@ -96,8 +76,9 @@ class Master:
         With ``daemon``, another process serves, and this one waits until it is ready.  Raises ConfigError and
         BindError, before anything has been started.
         """
-        if self._inherited:
-            return self._succeed()
+        legacy = self._invocation.legacy()
+        if legacy is not None:
+            return self._succeed(legacy)
         self._signals = Signals(MASTER_SIGNALS)  # first of all: process 1 gets no signal that it has no handler for
         try:
             site = Site(self._load())
@@ -111,17 +92,15 @@ class Master:
 
         return daemon.launch(lambda launch: self._run_in_background(site, launch))
 
-    def _succeed(self) -> int:
+    def _succeed(self, legacy: dict[str, Any]) -> int:
         """Go on where another binary has stopped, or see whether this one could."""
         from prefork.master import upgrade
 
-        legacy = upgrade.read(self._inherited)
         if legacy.get('verify'):
-            return upgrade.verify(self._load, legacy, _activation(self._given))
+            return upgrade.verify(self._load, legacy, self._invocation.activation())
         self._signals = Signals(MASTER_SIGNALS)
         try:
-            self._subreaper = linux.become_subreaper()
-            self._children.selector.register(self._signals, selectors.EVENT_READ)
+            self._prepare()
             upgrade.take_over(legacy, self._sites, self._children)
             self._obey(self._supervisor.adopt(self._clock(), legacy['fleet']))
             self._reap()  # who has ended meanwhile, though SIGCHLD came when nobody had a handler for it
@@ -138,6 +117,22 @@ class Master:
         finally:
             self._close()
 
+    def _prepare(self) -> None:
+        """To have children, and to wait for signals and for what they say."""
+        self._spawner = Spawner(self._children, self._sites, self._board, self._close_in_child)
+        self._children.selector.register(self._signals, selectors.EVENT_READ)
+
+    def _close_in_child(self, site: Site) -> None:
+        """In a fork: close what is the master's alone, or other children's."""
+        if self._launch is not None:
+            self._launch.close()
+        if self._verification is not None:
+            self._verification.close_in_child()
+        self._guard.close_in_child()
+        self._children.close_in_child()
+        self._signals.close_descriptors()
+        self._sites.close_in_child(site)
+
     def _close(self) -> None:
         self._guard.close()
         self._sites.close_listeners()
@@ -152,8 +147,7 @@ class Master:
             site.take_standard_error()
         if not self._open(site):
             return EX_OK
-        self._subreaper = linux.become_subreaper()
-        self._children.selector.register(self._signals, selectors.EVENT_READ)
+        self._prepare()
         self._start(site)
         return self._serve()
 
@@ -188,10 +182,10 @@ class Master:
             logger.info('%s', notice)
         for warning in site.warnings:
             logger.warning('%s', warning)
-        plan = site.plan(forks_from_molds=self._subreaper)
+        plan = site.plan(forks_from_molds=self._spawner.has_molds)
         self._obey(self._supervisor.reload(self._clock(), plan))
 
-    def _reload(self) -> None:
+    def _reload(self, order: orders.Reread) -> None:
         """What can fail comes first and touches nothing that serves; then the new generation has to prove itself."""
         logger.info('reloading')
         if self._manager is not None:
@@ -303,7 +297,7 @@ class Master:
             logger.error('process %d is killed for what it sent: %s', child.pid, error)
             ended = True
             if child.pid:
-                _kill(child.pid, signal.SIGKILL)
+                _kill_child(child.pid, signal.SIGKILL)
         if ended:
             known = self._children.get(child.owner) is child
             self._children.hang_up(child)
@@ -324,80 +318,26 @@ class Master:
 
     def _start_mold(self, order: orders.StartMold) -> None:
         number, now = order.generation, self._clock()
-        site = self._sites.of(number)
-        get_ready_to_fork()
         try:
-            ours, pid = _fork_with_channel(lambda ours, theirs: self._be_mold(ours, theirs, site, order.preload))
+            pid = self._spawner.start_mold(number, order.preload)
         except OSError as error:
             self._obey(self._supervisor.mold_failed(now, number, f'no mold can be forked: {error.strerror}'))
-            return
-        self._children.adopt(number, ours, site, pid)
-        self._obey(self._supervisor.mold_started(now, number, pid))
-
-    def _be_mold(self, ours: Channel, theirs: Channel, site: Site, preload: Preload) -> int:
-        self._close_in_child(ours, site)
-        return run_mold(theirs, site, self._board, preload)
-
-    def _close_in_child(self, ours: Channel, site: Site) -> None:
-        """In a fork: close what is the master's alone, or other children's."""
-        ours.close()
-        if self._launch is not None:
-            self._launch.close()
-        if self._verification is not None:
-            self._verification.close_in_child()
-        self._guard.close_in_child()
-        self._children.close_in_child()
-        self._signals.close_descriptors()
-        self._sites.close_in_child(site)
+        else:
+            self._obey(self._supervisor.mold_started(now, number, pid))
 
     def _spawn(self, order: orders.Spawn) -> None:
-        key = order.key
-        row = self._children.take_row()
-        if row is None:
-            reason = 'cannot be started: every row of the scoreboard is taken'
-            self._obey(self._supervisor.unspawned(self._clock(), key, reason))
-            return
-        roster = self._sites.roster(key)
-        seat = NOBODY if roster is None else roster.take_seat()
         try:
-            if self._subreaper:
-                self._have_forked(key, row, seat)
-            else:
-                self._fork_worker(key, row, seat)
-        except OSError as error:  # no process or no descriptor is free, as yet
-            self._children.give_row_back(row)
-            if roster is not None and seat != NOBODY:
-                roster.give_seat_back(seat)
+            pid = self._spawner.spawn(order.key)
+        except OSError as error:
             reason = f'cannot be forked: {error.strerror}'
-            self._obey(self._supervisor.unspawned(self._clock(), key, reason))
-
-    def _have_forked(self, key: Key, row: Row, seat: int) -> None:
-        """By the mold.  Raises OSError, having told it nothing."""
-        ours, theirs = channels.pair()
-        mold = self._children.get(key[1])
-        forker = 0 if mold is None else mold.pid
-        self._children.adopt(key, ours, self._sites.of(key[1]), row=row, seat=seat, mold=forker)
-        if mold is None:
-            theirs.close()  # it died just now; the end of the channel will say so
+            self._obey(self._supervisor.unspawned(self._clock(), order.key, reason))
         else:
-            ready_url = self._sites.ready_url(key)
-            body = {'key': key, 'row': row.number, 'seat': seat, 'ready_url': ready_url}
-            mold.channel.send('spawn', [theirs.socket.detach()], **body)
-
-    def _fork_worker(self, key: Key, row: Row, seat: int) -> None:
-        """Without a mold: where orphans of a mold would go to init rather than to us.  Raises OSError."""
-        site = self._sites.of(key[1])
-        ours, pid = _fork_with_channel(lambda ours, theirs: self._be_worker(key, row, seat, ours, theirs, site))
-        self._children.adopt(key, ours, site, pid, row, seat)
-        self._obey(self._supervisor.spawned(self._clock(), key, pid))
-
-    def _be_worker(self, key: Key, row: Row, seat: int, ours: Channel, theirs: Channel, site: Site) -> int:
-        self._close_in_child(ours, site)
-        return run_worker(key, theirs, row, seat, site, {}, self._sites.ready_url(key))
+            if pid:
+                self._obey(self._supervisor.spawned(self._clock(), order.key, pid))
 
     def _drain(self, order: orders.Drain) -> None:
         _, generation, _ = order.key
-        backlog = Backlog.ACCEPT if self._sites.is_last_to_accept(generation) else order.backlog
+        backlog = orders.Backlog.ACCEPT if self._sites.is_last_to_accept(generation) else order.backlog
         self._tell(order.key, signal.SIGTERM, 'drain', backlog=backlog.value, timeout=order.timeout)
 
     def _quit(self, order: orders.Quit) -> None:
@@ -414,7 +354,7 @@ class Master:
         if child.reachable:
             child.channel.send(kind, **body)
         elif child.pid:
-            _kill(child.pid, instead)
+            _kill_child(child.pid, instead)
 
     def _release(self, order: orders.Release) -> None:
         self._children.release(order.key)
@@ -423,14 +363,13 @@ class Master:
         if self._verification is not None and order.pid == self._verification.pid:
             self._verification.kill(order.signal)
         else:
-            _kill(order.pid, order.signal)
+            _kill_child(order.pid, order.signal)
 
     def _verify(self, order: orders.Verify) -> None:
         from prefork.master import upgrade
 
-        origin = upgrade.Origin(self._given, self._first_pid)
         try:
-            self._verification = upgrade.Verification(origin, self._sites, self._children.selector)
+            self._verification = upgrade.Verification(self._invocation, self._sites, self._children.selector)
         except OSError as error:
             reason = f'no process can be started: {error.strerror}'
             self._obey(self._supervisor.not_upgraded(self._clock(), reason))
@@ -447,13 +386,9 @@ class Master:
 
         if self._manager is not None:
             self._manager.reloading(self._clock())
-        origin = upgrade.Origin(self._given, self._first_pid)
         fleet = self._supervisor.bequeath()
-        reason = upgrade.hand_over(origin, self._signals, self._sites, self._children, fleet)
+        reason = upgrade.hand_over(self._invocation, self._signals, self._sites, self._children, fleet)
         self._obey(self._supervisor.not_upgraded(self._clock(), reason))
-
-    def _reread(self, order: orders.Reread) -> None:
-        self._reload()
 
     def _commit(self, order: orders.Commit) -> None:
         self._sites.commit(order.generation)
@@ -488,45 +423,10 @@ _ACTS: dict[type[Order], Callable[[Master, Any], None]] = {
     orders.CloseListeners: Master._close_listeners,
     orders.Verify: Master._verify,
     orders.HandOver: Master._hand_over,
-    orders.Reread: Master._reread,
+    orders.Reread: Master._reload,
     orders.Log: Master._tell_operator,
     orders.Exit: Master._exit,
 }
-
-
-def _take_from_environment() -> dict[str, str]:
-    """What the service manager tells this process.  The application, and what it runs, must not take it for theirs."""
-    return {name: os.environ.pop(name) for name in _FROM_THE_MANAGER if name in os.environ}
-
-
-def _manager(given: dict[str, str]) -> Manager | None:
-    if not given.get('NOTIFY_SOCKET', '').startswith(('/', '@')):
-        return None
-    from prefork.master.systemd import Manager
-
-    return Manager(given, os.getpid())
-
-
-def _activation(given: dict[str, str]) -> Activation | None:
-    if 'LISTEN_FDS' not in given:
-        return None
-    from prefork.master.activation import Activation
-
-    activation = Activation(given, os.getpid())
-    activation.hold()
-    return activation
-
-
-def _fork_with_channel(child: Callable[[Channel, Channel], int]) -> tuple[Channel, int]:
-    """Fork a process that runs ``child`` with both ends of a channel; our end, and its pid.  Raises OSError."""
-    ours, theirs = channels.pair()
-    try:
-        return ours, fork(lambda: child(ours, theirs))
-    except OSError:
-        ours.close()
-        raise
-    finally:
-        theirs.close()
 
 
 def _lives(status: int) -> bool:
@@ -534,7 +434,7 @@ def _lives(status: int) -> bool:
     return os.WIFSTOPPED(status) or os.WIFCONTINUED(status)
 
 
-def _kill(pid: int, number: int) -> None:
+def _kill_child(pid: int, number: int) -> None:
     """Send a signal to a child, and to nobody else: some of them are told of by processes without our rights."""
     try:
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)

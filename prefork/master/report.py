@@ -39,8 +39,14 @@ class Report:
         self.healthy = healthy
 
 
-def state_of(fleet: Fleet) -> State:
-    """The state of a service that nobody has told to stop."""
+def report_of(fleet: Fleet, now: float) -> Report:
+    state = _state(fleet)
+    return Report(state, _text(fleet, state), _until(fleet, state), _is_healthy(fleet, now))
+
+
+def _state(fleet: Fleet) -> State:
+    if fleet.ending:
+        return State.STOPPING
     current = fleet.current
     if current is None:
         return State.STARTING
@@ -49,33 +55,33 @@ def state_of(fleet: Fleet) -> State:
     return State.READY if complete and fleet.candidate is None else State.RELOADING
 
 
-def text_of(fleet: Fleet, state: State, trouble: str) -> str:
-    """One line for the operator; ``trouble`` is what went wrong last, '' for nothing."""
+def _text(fleet: Fleet, state: State) -> str:
+    """One line for the operator."""
     if state is State.STOPPING:
-        if trouble and fleet.current is None:
-            return trouble
+        if fleet.trouble and fleet.current is None:
+            return fleet.trouble
         left = sum(len(generation.workers) for generation in fleet.generations.values())
         return f'stopping: {left} {"worker" if left == 1 else "workers"} left'
-    parts = [_serving(fleet, trouble)] if fleet.current is not None else []
+    parts = [_serving(fleet)] if fleet.current is not None else []
     if fleet.candidate is not None:
         does = 'loads' if fleet.candidate.stage is Stage.LOADING else 'starts its workers'
         parts.append(f'generation {fleet.candidate.number} {does}')
     return '; '.join(parts)
 
 
-def _serving(fleet: Fleet, trouble: str) -> str:
+def _serving(fleet: Fleet) -> str:
     current = fleet.current
     assert current is not None
     ready = sum(len(current.ready(server)) for server in current.targets)
     counted = f'{ready} of {sum(current.targets.values())} workers'
     older = sum(worker.phase is Phase.READY for worker in fleet.workers() if worker.generation is not current)
     counted += f', {older} of older generations' if older else ''
-    if trouble:
-        return f'{trouble}; generation {current.number} serves on: {counted}'
+    if fleet.trouble:
+        return f'{fleet.trouble}; generation {current.number} serves on: {counted}'
     return f'generation {current.number}: {counted}'
 
 
-def until_of(fleet: Fleet, state: State) -> float | None:
+def _until(fleet: Fleet, state: State) -> float | None:
     """The latest deadline of what has to happen for the state to end."""
     if state is State.READY:
         return None
@@ -84,6 +90,21 @@ def until_of(fleet: Fleet, state: State) -> float | None:
         if state is State.STOPPING or generation in (fleet.candidate, fleet.current):
             waited_for += generation.processes()
     return max((each.deadline for each in waited_for if each.deadline and each.phase is not Phase.READY), default=None)
+
+
+def _is_healthy(fleet: Fleet, now: float) -> bool:
+    """Whether each server has a worker that serves and answers pings.
+
+    One that hangs beside one that doesn't is replaced, and no reason to end the service.  Nor is a stop, which has
+    deadlines of its own.
+    """
+    if fleet.ending:
+        return True
+    current = fleet.current
+    if current is None:
+        return False
+    answering = {worker.key[0] for worker in fleet.workers() if worker.answers(now)}
+    return answering.issuperset(server for server, target in current.targets.items() if target)
 
 
 def summary(reason: str) -> str:

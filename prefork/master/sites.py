@@ -6,7 +6,8 @@ import os
 
 from prefork import logs
 from prefork.logs import logger
-from prefork.master.site import Deployment, Site, Sockets
+from prefork.master.site import Deployment, Site
+from prefork.master.sockets import Sockets
 from prefork.settings import Settings
 
 TYPE_CHECKING = False

@@ -7,33 +7,27 @@ no event has to foresee what others did before it.  Events that come too late to
 
 from __future__ import annotations
 
-import enum
 import signal
 
-from prefork.errors import EX_CONFIG, EX_OK
-from prefork.master.fleet import DOOM_TIME, STOP_TIME, Fleet
-from prefork.master.generation import BackOff, Generation, Mold, Phase, Plan, Process, Stage, Worker
+from prefork.errors import EX_OK
+from prefork.master import failures, handover, rollout, shutdown
+from prefork.master.fleet import STOP_TIME, Fleet, Mode
+from prefork.master.generation import Mold, Phase, Plan, Stage, Worker
 from prefork.master.orders import (
     DEBUG,
     ERROR,
     INFO,
     WARNING,
     Backlog,
-    CloseListeners,
-    Discard,
     Exit,
     HandOver,
     Key,
-    Kill,
     Order,
     Ping,
     Preload,
-    Quit,
-    Release,
     Reread,
-    Verify,
 )
-from prefork.master.report import Report, State, state_of, summary, text_of, until_of
+from prefork.master.report import Report, report_of, summary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,18 +35,6 @@ if TYPE_CHECKING:
 
 PING_INTERVAL, PING_TIMEOUT = 10.0, 60.0
 """Without a watchdog.  With one, a worker that hangs is replaced before the watchdog could end the whole service."""
-
-CRASH_LIMIT = 3
-"""Deaths of one slot of the first generation, with no worker ready yet, after which starting it is given up."""
-
-
-class _Mode(enum.Enum):
-    RUNNING = 'running'
-    HANDING_OVER = 'handing over'
-    """A new binary takes over as soon as there are only workers that it can adopt."""
-
-    STOPPING = 'stopping'
-    QUITTING = 'quitting'
 
 
 class Supervisor:
@@ -64,35 +46,23 @@ class Supervisor:
     def __init__(self, watchdog: float | None = None) -> None:
         self._ping_interval = min(PING_INTERVAL, watchdog / 4) if watchdog else PING_INTERVAL
         self._ping_timeout = min(PING_TIMEOUT, watchdog / 2) if watchdog else PING_TIMEOUT
-        self._mode = _Mode.RUNNING
-        self._status = EX_OK
         self._ended = False
         self._fleet = Fleet()
-        self._mold_back_off = BackOff()
         self._rereading = False
         """Whether it has been ordered that the configuration be read, and not come of it yet."""
         self._reload_put_off = False
         """Whether a reload was asked for that the next master makes anyway, if there will be one."""
-        self._verifier: Process | None = None
-        """Who sees whether the new binary could take over."""
         self._unclaimed: dict[int, str] = {}
         """How processes ended that nobody knew, while a worker's pid isn't known yet."""
-        self._trouble = ''
-        """What went wrong last, in a line, while ``_troubled`` is the current generation."""
-        self._troubled: Generation | None = None
 
     @property
     def running(self) -> bool:
         """Whether it goes on: nobody has told it to stop, or to hand over."""
-        return self._mode is _Mode.RUNNING
+        return self._fleet.running
 
     @property
     def handing_over(self) -> bool:
-        return self._mode is _Mode.HANDING_OVER
-
-    @property
-    def _ending(self) -> bool:
-        return self._mode in (_Mode.STOPPING, _Mode.QUITTING)
+        return self._fleet.mode is Mode.HANDING_OVER
 
     # --- what the operator wants ----------------------------------------------------------------------------------
 
@@ -111,18 +81,17 @@ class Supervisor:
         """Start a generation that runs ``plan``: the first one, or one to take over from the current one."""
         self._rereading = False
         if self.running:
-            self._trouble = ''
-            if self._fleet.candidate is not None:
-                self._abandon(now, self._fleet.candidate, 'it is superseded by the next', INFO)
+            self._fleet.trouble = ''
+            self._fleet.abandon(now, 'it is superseded by the next', INFO)
             self._fleet.begin(now, plan)
         return self._settled(now)
 
     def not_reloaded(self, now: float, reason: str) -> list[Order]:
         """There is nothing to reload: the configuration can't be used."""
         self._rereading = False
-        self._note_trouble(f'reload failed: {summary(reason)}')
-        if self._moldless():
-            self._mold_back_off.died(now, None)
+        self._fleet.trouble = f'reload failed: {summary(reason)}'
+        if self._fleet.is_moldless():
+            self._fleet.mold_back_off.died(now, None)
         return self._settled(now)
 
     def resize(self, now: float, difference: int) -> list[Order]:
@@ -145,77 +114,40 @@ class Supervisor:
 
     def stop(self, now: float) -> list[Order]:
         """Finish what there is and end; a second time, end at once."""
-        if self._ending:
+        if self._fleet.ending:
             return self.quit(now)
-        self._mode = _Mode.STOPPING
         self._fleet.log(INFO, 'stopping: finishing what there is')
-        self._fleet.orders.append(CloseListeners())
-        self._doom_all_that_do_not_serve(now)
+        shutdown.stop(self._fleet, now)
         return self._settled(now)
 
     def quit(self, now: float) -> list[Order]:
         """End at once."""
-        if self._mode is not _Mode.QUITTING:
+        if self._fleet.mode is not Mode.QUITTING:
             self._fleet.log(INFO, 'stopping at once')
-            self._quit(now, EX_OK)
+            shutdown.quit(self._fleet, now, EX_OK)
         return self._settled(now)
-
-    def _doom_all_that_do_not_serve(self, now: float) -> None:
-        for process in self._fleet.processes():
-            if isinstance(process, Mold):
-                self._fleet.doom(now, process, signal.SIGKILL)
-            elif isinstance(process, Worker) and process.starting:
-                self._fleet.doom(now, process, signal.SIGTERM)
-        if self._verifier is not None:
-            self._fleet.doom(now, self._verifier, signal.SIGKILL)
 
     # --- another binary -------------------------------------------------------------------------------------------
 
     def upgrade(self, now: float) -> list[Order]:
         """Have the binary that is installed by now take over, if it proves that it can."""
-        current = self._fleet.current
-        if current is None:
-            self._fleet.log(WARNING, 'not upgraded: nobody serves yet')
-        elif not self.running or self._verifier is not None:
-            self._fleet.log(WARNING, 'not upgraded twice: an upgrade or a stop is under way')
-        else:
-            self._fleet.log(INFO, 'upgrading: what is installed now is verified')
-            self._verifier = Process(current, now + current.plan.load_timeout)
-            self._fleet.orders.append(Verify())
+        handover.begin(self._fleet, now)
         return self._settled(now)
 
     def verifying(self, now: float, pid: int) -> list[Order]:
         """The process that was ordered to verify the new binary runs."""
-        if self._verifier is not None:
-            self._verifier.pid = pid
+        if self._fleet.verifier is not None:
+            self._fleet.verifier.pid = pid
         return self._settled(now)
 
     def verified(self, now: float, status: int, complaint: str) -> list[Order]:
         """That process has ended, with its status in the form of wait(2), and has written ``complaint``."""
-        verifier, self._verifier = self._verifier, None
-        if self._ending or verifier is None:
-            return self._settled(now)
-        if status or verifier.phase is Phase.DOOMED:
-            late = f'it was not verified within load_timeout = {verifier.generation.plan.load_timeout:g} s\n'
-            reason = complaint or f'the process that verifies it {_describe(status, False)}'
-            return self.not_upgraded(now, (late if verifier.phase is Phase.DOOMED else '') + reason)
-        self._fleet.log(INFO, 'upgrading: it can take over')
-        self._mode = _Mode.HANDING_OVER
-        self._doom_all_that_do_not_serve(now)
-        if self._fleet.candidate is not None:
-            self._abandon(now, self._fleet.candidate, 'an upgrade supersedes it', INFO)
+        handover.verified(self._fleet, now, status, complaint)
         return self._settled(now)
 
     def not_upgraded(self, now: float, reason: str) -> list[Order]:
         """The new binary could not be verified, or not be run: everything goes on as before."""
-        self._verifier = None
-        if self.handing_over:
-            self._mode = _Mode.RUNNING
-        self._fleet.log(ERROR, f'not upgraded: {reason}')
-        self._note_trouble(f'upgrade failed: {summary(reason)}')
-        if self._reload_put_off and self.running:
-            self._reload_put_off = False
-            self._reread()
+        handover.fail(self._fleet, reason)
         return self._settled(now)
 
     def bequeath(self) -> dict[str, Any]:
@@ -255,7 +187,7 @@ class Supervisor:
         """The mold has found that what it loaded can't be forked, and exits: an empty one takes its place."""
         mold = self._fleet.mold(number)
         if mold is not None and mold.phase is Phase.STARTING:
-            mold.phase, mold.deadline = Phase.DOOMED, now + DOOM_TIME
+            self._fleet.expect_exit(now, mold)
             mold.generation.preload = Preload.NEVER
             left = ', '.join(found)
             self._fleet.log(
@@ -270,8 +202,8 @@ class Supervisor:
             if mold.pid is None:
                 mold.generation.mold = None
             else:
-                mold.phase, mold.deadline = Phase.DOOMED, now + DOOM_TIME
-            self._generation_failed(now, mold.generation, reason)
+                self._fleet.expect_exit(now, mold)
+            failures.generation_failed(self._fleet, now, mold.generation, reason)
         return self._settled(now)
 
     # --- what workers say -----------------------------------------------------------------------------------------
@@ -283,7 +215,7 @@ class Supervisor:
             return self._settled(now)
         worker.pid = pid
         if pid in self._unclaimed:
-            self._worker_gone(now, worker, self._unclaimed.pop(pid))
+            failures.worker_gone(self._fleet, now, worker, self._unclaimed.pop(pid))
         elif worker.phase is Phase.SPAWNING:
             worker.phase, worker.deadline = Phase.STARTING, now + worker.generation.plan.load_timeout
         elif worker.phase is Phase.DOOMED:
@@ -294,7 +226,7 @@ class Supervisor:
         """The worker that was ordered couldn't be started, or ended before it said its pid."""
         worker = self._fleet.worker(key)
         if worker is not None and worker.pid is None:
-            self._worker_gone(now, worker, reason)
+            failures.worker_gone(self._fleet, now, worker, reason)
         return self._settled(now)
 
     def ready(self, now: float, key: Key) -> list[Order]:
@@ -315,14 +247,14 @@ class Supervisor:
         """The worker can't start, and exits."""
         worker = self._fleet.worker(key)
         if worker is not None and worker.phase is Phase.STARTING:
-            worker.phase, worker.deadline = Phase.DOOMED, now + DOOM_TIME
-            self._start_failed(now, worker, f'{worker} cannot start: {reason}')
+            self._fleet.expect_exit(now, worker)
+            failures.start_failed(self._fleet, now, worker, f'{worker} cannot start: {reason}')
         return self._settled(now)
 
     def asked(self, now: float, key: Key) -> list[Order]:
         """A signal has asked the worker to go.  It waits for the order: where all go, others leave it the backlog."""
         worker = self._fleet.worker(key)
-        if worker is not None and worker.phase is Phase.READY and not self._ending:
+        if worker is not None and worker.phase is Phase.READY and not self._fleet.ending:
             self._fleet.log(INFO, f'{worker} drains and is replaced')
             self._fleet.drain(now, worker, Backlog.LEAVE)
         return self._settled(now)
@@ -330,7 +262,7 @@ class Supervisor:
     def worn(self, now: float, key: Key, reason: str) -> list[Order]:
         """The worker has served long enough, and goes on until another has taken its place."""
         worker = self._fleet.worker(key)
-        if worker is not None and worker.phase is Phase.READY and not worker.worn and not self._ending:
+        if worker is not None and worker.phase is Phase.READY and not worker.worn and not self._fleet.ending:
             worker.worn = True
             self._fleet.log(INFO, f'{worker} is to be replaced: {reason}')
         return self._settled(now)
@@ -359,11 +291,11 @@ class Supervisor:
         """
         process = self._fleet.process(pid)
         ours = process is not None and process.signal == signal.SIGKILL
-        how = _describe(status, False if ours else out_of_memory)
+        how = failures.how_it_ended(status, False if ours else out_of_memory)
         if isinstance(process, Worker):
-            self._worker_gone(now, process, how)
+            failures.worker_gone(self._fleet, now, process, how)
         elif isinstance(process, Mold):
-            self._mold_gone(now, process, how)
+            failures.mold_gone(self._fleet, now, process, how)
         else:
             # A worker may die, and be reaped, before the message with its pid is read.
             self._unclaimed[pid] = how
@@ -376,11 +308,12 @@ class Supervisor:
         """
         process = self._fleet.process(pid)
         if isinstance(process, Mold):
-            self._kill_mold(process, 'was stopped by a signal')
+            failures.kill_mold(self._fleet, process, 'was stopped by a signal')
         elif isinstance(process, Worker) and process.phase in (Phase.STARTING, Phase.READY, Phase.DRAINING):
-            if process.phase is not Phase.DRAINING and not self._ending:
+            if process.phase is not Phase.DRAINING and not self._fleet.ending:
                 what_now = '; replaced' if process.phase is Phase.READY else ' before it was ready'
                 self._fleet.log(ERROR, f'{process} was stopped by a signal{what_now}')
+            process.interrupted = process.phase
             process.phase, process.deadline = Phase.STOPPED, now + STOP_TIME
         return self._settled(now)
 
@@ -397,207 +330,49 @@ class Supervisor:
                     self._fleet.dismiss(now, process)
             elif self.running:
                 self._fleet.drain(now, process, Backlog.LEAVE)
+            elif process.interrupted is Phase.DRAINING:
+                self._fleet.await_drain(now, process)
             else:
                 process.phase = Phase.READY  # to be drained with the others
-                process.pinged, process.deadline = False, now + PING_INTERVAL
+                process.pinged, process.deadline = False, now + self._ping_interval
         return self._settled(now)
+
+    # --- what the clock says --------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> list[Order]:
         """Time has passed; due when :meth:`next_deadline` is over, and harmless at any time."""
         for process in self._fleet.processes():
             if process.deadline is not None and process.deadline <= now:
-                self._late(now, process)
-        verifier = self._verifier
-        if verifier is not None and verifier.deadline is not None and verifier.deadline <= now:
-            # At first with a signal at which faulthandler shows where it hangs.
-            doomed = verifier.phase is Phase.DOOMED
-            self._fleet.doom(now, verifier, signal.SIGKILL if doomed else signal.SIGABRT)
+                if isinstance(process, Worker) and process.phase is Phase.READY:
+                    self._ping(now, process)
+                else:
+                    failures.late(self._fleet, now, process)
+        handover.end_late_verifier(self._fleet, now)
         return self._settled(now)
+
+    def _ping(self, now: float, worker: Worker) -> None:
+        """Ping the worker; abort it where it hasn't answered the last time."""
+        if not worker.pinged:
+            worker.pinged, worker.deadline = True, now + self._ping_timeout
+            self._fleet.orders.append(Ping(worker.key))
+            return
+        self._fleet.log(ERROR, f'{worker} has not answered for {self._ping_timeout:g} s, and is aborted')
+        self._fleet.doom(now, worker, signal.SIGABRT)
+        worker.generation.back_off(worker.key).died(now, worker.lived(now))
 
     def next_deadline(self) -> float | None:
         """When ``tick`` has something to do; None: only another event will change anything."""
         deadlines = [process.deadline for process in self._fleet.processes()]
         deadlines.append(self._fleet.retry_at)
-        if self._verifier is not None:
-            deadlines.append(self._verifier.deadline)
-        if self._moldless():
-            deadlines.append(self._mold_back_off.not_before)
+        if self._fleet.verifier is not None:
+            deadlines.append(self._fleet.verifier.deadline)
+        if self._fleet.is_moldless():
+            deadlines.append(self._fleet.mold_back_off.not_before)
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
-
-    # --- what there is --------------------------------------------------------------------------------------------
 
     def report(self, now: float) -> Report:
         """What the service manager is told now."""
-        state = State.STOPPING if self._ending else state_of(self._fleet)
-        trouble = self._trouble if self._troubled is self._fleet.current else ''
-        text = text_of(self._fleet, state, trouble)
-        return Report(state, text, until_of(self._fleet, state), self.is_healthy(now))
-
-    def is_healthy(self, now: float) -> bool:
-        """Whether each server has a worker that serves and answers pings.
-
-        One that hangs beside one that doesn't is replaced, and no reason to end the service.  Nor is a stop, which has
-        deadlines of its own.
-        """
-        if self._ending:
-            return True
-        current = self._fleet.current
-        if current is None:
-            return False
-        answering = {worker.key[0] for worker in self._fleet.workers() if worker.answers(now)}
-        return answering.issuperset(server for server, target in current.targets.items() if target)
-
-    def _reread(self) -> None:
-        self._rereading = True
-        self._fleet.orders.append(Reread())
-
-    def _note_trouble(self, text: str) -> None:
-        self._trouble, self._troubled = text, self._fleet.current
-
-    def _moldless(self) -> bool:
-        """Whether the current generation has lost its mold, and nothing is under way to replace both."""
-        current = self._fleet.current
-        return self.running and self._fleet.candidate is None and current is not None and current.lacks_mold()
-
-    # --- ends of processes ----------------------------------------------------------------------------------------
-
-    def _late(self, now: float, process: Process) -> None:
-        process.deadline = None
-        if isinstance(process, Worker) and process.pid is None and process.signal == signal.SIGKILL:
-            # Nobody can kill it.  If there is such a process, it goes when it finds that its channel is closed.
-            self._worker_gone(now, process, 'has never said its pid')
-        elif process.phase is Phase.DOOMED:
-            self._fleet.doom(now, process, signal.SIGKILL)
-        elif isinstance(process, Mold):
-            self._fleet.doom(now, process, signal.SIGABRT)  # faulthandler shows where it hangs
-            timeout = process.generation.plan.load_timeout
-            reason = f'the application was not loaded within load_timeout = {timeout:g} s'
-            self._generation_failed(now, process.generation, reason)
-        elif isinstance(process, Worker):
-            self._late_worker(now, process)
-
-    def _late_worker(self, now: float, worker: Worker) -> None:
-        plan = worker.generation.plan
-        mold = worker.generation.mold
-        if worker.phase is Phase.SPAWNING:
-            self._fleet.doom(now, worker, signal.SIGKILL)
-            if mold is not None:
-                self._kill_mold(mold, 'does not answer')
-        elif worker.phase is Phase.STARTING:
-            self._fleet.doom(now, worker, signal.SIGABRT)
-            self._start_failed(now, worker, f'{worker} was not ready within load_timeout = {plan.load_timeout:g} s')
-        elif worker.phase is Phase.STOPPED:
-            self._fleet.log(ERROR, f'{worker} is still stopped, and is aborted')
-            self._fleet.doom(now, worker, signal.SIGABRT)
-            self._fleet.orders.append(Kill(worker.pid, signal.SIGCONT))  # to die, and show its stacks before
-            if worker.ready_at is None:
-                self._start_failed(now, worker, f'{worker} was stopped by a signal before it was ready')
-        elif worker.phase is Phase.DRAINING:
-            self._fleet.log(WARNING, f'{worker} did not finish within {plan.graceful_timeout:g} s, and is killed')
-            self._fleet.doom(now, worker, signal.SIGKILL)
-        elif worker.pinged:
-            self._fleet.log(ERROR, f'{worker} has not answered for {self._ping_timeout:g} s, and is aborted')
-            self._fleet.doom(now, worker, signal.SIGABRT)
-            worker.generation.back_off(worker.key).died(now, worker.lived(now))
-        else:
-            worker.pinged, worker.deadline = True, now + self._ping_timeout
-            self._fleet.orders.append(Ping(worker.key))
-
-    def _kill_mold(self, mold: Mold, why: str) -> None:
-        if mold.phase is Phase.READY and not mold.signal:
-            self._fleet.log(ERROR, f'{mold} {why}, and is killed')
-            mold.signal = signal.SIGKILL  # not doomed: its end is a death like any other
-            self._fleet.orders.append(Kill(mold.pid, signal.SIGKILL))
-
-    def _worker_gone(self, now: float, worker: Worker, how: str) -> None:
-        del worker.generation.workers[worker.key]
-        self._fleet.orders.append(Release(worker.key))
-        if worker.phase is Phase.READY:
-            delay = worker.generation.back_off(worker.key).died(now, worker.lived(now))
-            self._fleet.log(ERROR, f'{worker} {how}{self._remedy(worker, delay)}')
-        elif worker.active:
-            self._start_died(now, worker, f'{worker} {how}' + (' before it was ready' if worker.pid else ''))
-        else:
-            self._fleet.log(DEBUG, f'{worker} {how}')
-
-    def _mold_gone(self, now: float, mold: Mold, how: str) -> None:
-        generation = mold.generation
-        generation.mold = None
-        if generation.stage is Stage.RETIRED or not self.running:
-            self._fleet.log(DEBUG, f'{mold} {how}')
-        elif mold.phase is Phase.DOOMED and generation.preload is not mold.preload:
-            self._fleet.start_mold(now, generation)
-        elif generation is self._fleet.candidate:
-            loading = mold.phase is Phase.STARTING
-            self._generation_failed(now, generation, f'{mold} {how}' + (' while it loaded' if loading else ''))
-        else:
-            delay = self._mold_back_off.died(now, mold.lived(now))
-            wait = f' in {delay:g} s' if delay else ''
-            self._fleet.log(ERROR, f'{mold} {how}; a new generation is loaded{wait}')
-
-    def _remedy(self, worker: Worker, delay: float) -> str:
-        if worker.generation is not self._fleet.current or not self.running:
-            return ''
-        return f'; replaced in {delay:g} s' if delay else '; replaced'
-
-    # --- failures to start ----------------------------------------------------------------------------------------
-
-    def _start_died(self, now: float, worker: Worker, reason: str) -> None:
-        """A worker died on its way without a word: of the first generation it may be tried again."""
-        first = worker.generation is self._fleet.candidate and self._fleet.current is None
-        back_off = worker.generation.back_off(worker.key)
-        if not first or back_off.failures >= CRASH_LIMIT:
-            self._start_failed(now, worker, reason)
-            return
-        delay = back_off.died(now, worker.lived(now))
-        self._fleet.log(ERROR, f'{reason}; replaced in {delay:g} s')
-
-    def _start_failed(self, now: float, worker: Worker, reason: str) -> None:
-        generation = worker.generation
-        if generation is self._fleet.candidate:
-            self._generation_failed(now, generation, reason)
-        elif generation is self._fleet.current:
-            delay = generation.back_off(worker.key).died(now, None)
-            # A slot that never starts is tried for ever; the log needn't hear the same story each time.
-            news = reason.replace(str(worker), 'a worker')
-            level = DEBUG if news == generation.complaint else ERROR
-            generation.complaint = news
-            self._fleet.log(level, f'{reason}\ntried again in {delay:g} s')
-
-    def _generation_failed(self, now: float, generation: Generation, reason: str) -> None:
-        if generation is not self._fleet.candidate:
-            return
-        if self._fleet.current is not None:
-            self._abandon(now, generation, reason, ERROR)
-            return
-        self._fleet.log(ERROR, reason)
-        self._note_trouble(f'start failed: {summary(reason)}')
-        self._quit(now, EX_CONFIG)
-
-    def _abandon(self, now: float, generation: Generation, reason: str, level: int) -> None:
-        """Give the candidate up."""
-        keeper = f'; generation {self._fleet.current.number} serves on' if self._fleet.current is not None else ''
-        self._fleet.log(level, f'generation {generation.number} is given up{keeper}: {reason}')
-        if level == ERROR:
-            self._note_trouble(f'reload failed: {summary(reason)}')
-        self._fleet.candidate = None
-        self._fleet.retire(now, generation)
-        self._fleet.orders.append(Discard(generation.number))
-        if self._moldless():
-            self._mold_back_off.died(now, None)
-
-    def _quit(self, now: float, status: int) -> None:
-        if not self._ending:
-            self._fleet.orders.append(CloseListeners())
-        self._mode, self._status = _Mode.QUITTING, status
-        if self._verifier is not None:
-            self._fleet.doom(now, self._verifier, signal.SIGKILL)
-        for process in self._fleet.processes():
-            if isinstance(process, Worker) and process.phase in (Phase.READY, Phase.DRAINING):
-                self._fleet.orders.append(Quit(process.key))
-                process.phase, process.deadline = Phase.DOOMED, now + DOOM_TIME
-            elif process.phase is not Phase.DOOMED:  # else it may be showing its stacks, or saying why it failed
-                self._fleet.doom(now, process, signal.SIGKILL)
+        return report_of(self._fleet, now)
 
     # --- what there should be -------------------------------------------------------------------------------------
 
@@ -606,45 +381,38 @@ class Supervisor:
         fleet = self._fleet
         fleet.retry_at = None
         if self.running:
+            if self._reload_put_off:
+                self._reload_put_off = False
+                self._reread()
             self._revive(now)
-            fleet.settle(now)
-        elif self._mode is _Mode.STOPPING:
-            fleet.drain_all(now)
+            rollout.advance(fleet, now)
+        elif fleet.mode is Mode.STOPPING:
+            shutdown.drain_all(fleet, now)
         fleet.forget()
         if self.handing_over and fleet.is_quiet():
             fleet.orders.append(HandOver())
         processes = fleet.processes()
         if all(process.pid is not None for process in processes):
             self._unclaimed.clear()
-        if self._ending and not processes and self._verifier is None and not self._ended:
+        if fleet.ending and not processes and fleet.verifier is None and not self._ended:
             self._ended = True
             fleet.log(INFO, 'stopped')
-            fleet.orders.append(Exit(self._status))
+            fleet.orders.append(Exit(fleet.exit_status))
         orders, fleet.orders = fleet.orders, []
         return orders
 
     def _revive(self, now: float) -> None:
         """A dead mold is replaced by a new generation that has to prove itself: the disk may have changed."""
-        current = self._fleet.current
-        if current is None or self._rereading or not self._moldless() or now < self._mold_back_off.not_before:
+        fleet, current = self._fleet, self._fleet.current
+        if current is None or self._rereading or not fleet.is_moldless() or now < fleet.mold_back_off.not_before:
             return
         if current.adopted:
             # Its configuration is the master's that started it, and may have been of another kind.
             self._reread()
             return
         plan = current.plan
-        self._fleet.begin(now, Plan(dict(current.targets), plan.load_timeout, plan.graceful_timeout, plan.preload))
+        fleet.begin(now, Plan(dict(current.targets), plan.load_timeout, plan.graceful_timeout, plan.preload))
 
-
-def _describe(status: int, out_of_memory: bool | None) -> str:
-    """How a process ended, from its wait status."""
-    if status & 0x7F == 0:
-        return f'exited with status {status >> 8}'
-    number = status & 0x7F
-    try:
-        name = signal.Signals(number).name
-    except ValueError:
-        name = f'signal {number}'
-    if number != signal.SIGKILL or out_of_memory is False:
-        return f'was killed by {name}'
-    return f'was killed by {name}{": the kernel was" if out_of_memory else ", perhaps by the kernel,"} out of memory'
+    def _reread(self) -> None:
+        self._rereading = True
+        self._fleet.orders.append(Reread())

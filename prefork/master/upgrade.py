@@ -2,12 +2,11 @@
 
 At first another process becomes what is installed by now, with our sockets, and sees whether it could serve.  If so,
 this one becomes it, too: what an exec keeps (the pid, children, descriptors, pending signals) is what the next master
-goes on with.  One environment variable says what it inherits.
+goes on with.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import selectors
 import signal
@@ -18,7 +17,8 @@ from prefork.errors import EX_CONFIG, EX_OK, EX_SOFTWARE, ConfigError
 from prefork.master import channel as channels
 from prefork.master.child import describe, prepare, start_faulthandler, with_alarm
 from prefork.master.signals import flush_streams, fork
-from prefork.master.site import Site, Sockets
+from prefork.master.site import Site
+from prefork.master.sockets import Sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,77 +27,15 @@ if TYPE_CHECKING:
 
     from prefork.master.activation import Activation
     from prefork.master.children import Children
+    from prefork.master.invocation import Invocation
     from prefork.master.signals import Signals
     from prefork.master.site import Deployment
     from prefork.master.sites import Sites
     from prefork.net.listener import Listener
     from prefork.settings import Settings
 
-VARIABLE = 'PREFORK_UPGRADE'
-
-_FORMAT = 1
-"""Of what the variable says: who can't read it refuses to be the next master."""
-
 _KEPT = 1 << 16
 """Bytes of what a verifying process has written that the operator is shown, the last ones."""
-
-_FOR_THE_PROCESS = ('LISTEN_PID', 'WATCHDOG_PID')
-
-
-class Origin:
-    """How this process was started, and is to be once more.
-
-    ``given`` is what was taken from its environment then, and ``pid`` its number then: a daemon's is another one.
-    """
-
-    __slots__ = ('_given', '_pid')
-
-    def __init__(self, given: dict[str, str], pid: int) -> None:
-        self._given = given
-        self._pid = pid
-
-    def become(self, legacy: dict[str, Any]) -> None:
-        """Execute the same command line in the same environment, with ``legacy`` in VARIABLE.  Raises OSError."""
-        text = json.dumps({'format': _FORMAT, **legacy}, separators=(',', ':'))
-        environment = {**os.environ, **self._given, VARIABLE: text}
-        for name in _FOR_THE_PROCESS:
-            if environment.get(name) == str(self._pid):
-                environment[name] = str(os.getpid())
-        with _Inheritable(legacy['descriptors']):
-            os.execve(sys.executable or '', [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606
-
-
-class _Inheritable:
-    """Descriptors that outlive an exec while this is entered."""
-
-    __slots__ = ('_descriptors',)
-
-    def __init__(self, descriptors: list[int]) -> None:
-        self._descriptors = [each for each in descriptors if each > logs.STDERR]
-
-    def __enter__(self) -> None:
-        for descriptor in self._descriptors:
-            os.set_inheritable(descriptor, True)
-
-    def __exit__(self, *problem: object) -> None:
-        for descriptor in self._descriptors:
-            os.set_inheritable(descriptor, False)
-
-
-def read(text: str) -> dict[str, Any]:
-    """What is inherited, as VARIABLE says, and is nobody else's from now on.  Raises ConfigError."""
-    try:
-        legacy = json.loads(text)
-        if legacy['format'] != _FORMAT:
-            raise ConfigError('the binary that runs hands over in a way that this one cannot: restart it')
-        for descriptor in legacy['descriptors']:
-            if descriptor > logs.STDERR:
-                os.set_inheritable(descriptor, False)
-    except (ValueError, LookupError, TypeError, OSError) as error:
-        raise ConfigError(f'{VARIABLE} is no message of another prefork: {error!r}') from error
-    verified: dict[str, Any] = legacy
-    return verified
-
 
 # --- whether it could serve, in the master ------------------------------------------------------------------------
 
@@ -110,14 +48,14 @@ class Verification:
 
     __slots__ = ('_pipe', '_selector', '_text', 'pid')
 
-    def __init__(self, origin: Origin, sites: Sites, selector: selectors.BaseSelector) -> None:
+    def __init__(self, invocation: Invocation, sites: Sites, selector: selectors.BaseSelector) -> None:
         self._text = b''
         self._selector = selector
         self._pipe, writer = os.pipe()
         os.set_blocking(self._pipe, False)
         sockets = sites.bequeath()['sockets']
         try:
-            self.pid = fork(lambda: _become_verifier(origin, sockets, writer))
+            self.pid = fork(lambda: _become_verifier(invocation, sockets, writer))
         except OSError:
             os.close(self._pipe)
             raise
@@ -162,13 +100,13 @@ class Verification:
         os.close(self._pipe)
 
 
-def _become_verifier(origin: Origin, sockets: dict[str, Any], writer: int) -> int:
+def _become_verifier(invocation: Invocation, sockets: dict[str, Any], writer: int) -> int:
     os.setpgid(0, 0)
     os.dup2(writer, logs.STDERR)
     descriptors = [each[-1][0] for each in sockets['listeners']] + sockets['given']
     legacy = {'verify': True, 'sockets': sockets, 'descriptors': descriptors}
     try:
-        origin.become(legacy)
+        invocation.repeat(legacy)
     except OSError as error:
         logs.write_whole(logs.STDERR, f'{sys.executable}: {error.strerror or error}'.encode())
     return EX_SOFTWARE
@@ -245,7 +183,7 @@ def _probe(app: Any, listeners: list[Listener], settings: Settings) -> str:
 # --- the exec -----------------------------------------------------------------------------------------------------
 
 
-def hand_over(origin: Origin, signals: Signals, sites: Sites, children: Children, fleet: dict[str, Any]) -> str:
+def hand_over(invocation: Invocation, signals: Signals, sites: Sites, children: Children, fleet: dict[str, Any]) -> str:
     """Become the new binary, with the workers of ``fleet``; only where that fails this returns, with the reason.
 
     No signal is lost on the way: they are blocked, which an exec leaves as it is, until the next master has handlers.
@@ -265,7 +203,7 @@ def hand_over(origin: Origin, signals: Signals, sites: Sites, children: Children
                 descriptors += [bequest[0], *bequest[2]]
                 for _, waiting in bequest[3]:
                     descriptors += waiting
-        origin.become({**legacy, 'descriptors': descriptors})
+        invocation.repeat({**legacy, 'descriptors': descriptors})
     except OSError as error:
         return f'{sys.executable}: {error.strerror or error}'
     finally:

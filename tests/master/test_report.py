@@ -10,7 +10,20 @@ from prefork.master import fleet, supervisor
 from prefork.master.orders import Ping
 from prefork.master.report import State, summary
 from prefork.master.supervisor import Supervisor
-from tests.master.test_supervisor import FIRST, GRACE, LOAD, LOADING, PROVING, TAKEN_OVER, Step, key, mold, pid, plan
+from tests.master.test_supervisor import (
+    FIRST,
+    GRACE,
+    HANDING_OVER,
+    LOAD,
+    LOADING,
+    PROVING,
+    TAKEN_OVER,
+    Step,
+    key,
+    mold,
+    pid,
+    plan,
+)
 
 KILLED = 9
 TRACEBACK = 'no load: Traceback (most recent call last):\n  File "app.py"\nValueError: no\ndatabase'
@@ -202,14 +215,13 @@ HEALTH: dict[str, tuple[list[Step], bool]] = {
 @pytest.mark.parametrize(('story', 'healthy'), HEALTH.values(), ids=HEALTH)
 def test_it_is_alive_while_each_server_has_somebody_who_answers(story: list[Step], healthy: bool) -> None:
     boss, now = told(story)
-    assert boss.is_healthy(now) is healthy
     assert boss.report(now).healthy is healthy
 
 
 def test_a_ping_that_is_overdue_is_no_answer_although_nobody_has_acted_on_it_yet() -> None:
     boss, now = told(HANGING)
-    assert boss.is_healthy(now + SILENCE - 1)
-    assert not boss.is_healthy(now + SILENCE)
+    assert boss.report(now + SILENCE - 1).healthy
+    assert not boss.report(now + SILENCE).healthy
 
 
 @pytest.mark.parametrize(
@@ -226,3 +238,10 @@ def test_a_worker_that_hangs_is_replaced_before_the_watchdog_ends_all(
     assert boss.next_deadline() == now + interval + min(interval, timeout)
     boss.tick(now + interval + timeout)
     assert [worker.key[2] for worker in boss._fleet.workers() if worker.answers(now + interval + timeout)] == [0]
+
+
+def test_a_worker_that_is_continued_during_an_upgrade_is_pinged_as_often_as_the_watchdog_needs() -> None:
+    boss, now = told([*HANDING_OVER, Step('pong', key(1, 1)), Step('stopped', pid(1, 0))], watchdog=8)
+    boss.continued(now + 1, pid(1, 0))
+    boss.pong(now + 1.5, key(1, 1))
+    assert boss.next_deadline() == now + 1 + 2

@@ -10,8 +10,9 @@ import pytest
 
 from prefork.errors import BindError, ConfigError
 from prefork.logs import logger
-from prefork.master.site import Deployment, Site, Sockets
+from prefork.master.site import Deployment, Site
 from prefork.master.sites import Sites
+from prefork.master.sockets import Sockets
 from prefork.scoreboard import ROWS
 from prefork.settings import Settings, parse_address
 

@@ -899,6 +899,16 @@ STORIES: dict[str, list[Step]] = {
         Step('unspawned', key(1, 2), 'ended', gives=(Release(key(1, 2)),)),
         Step('continued', pid(1, 0), gives=(drain(1, 0, Backlog.ACCEPT), drain(1, 1, Backlog.ACCEPT))),
     ],
+    'stopped: while it drains, and continued during an upgrade, it still drains': [
+        *HANDING_OVER,
+        Step('asked', key(1, 0), gives=(drain(1, 0),)),
+        Step('stopped', pid(1, 0)),
+        Step('exited', mold(1), KILLED),
+        Step('continued', pid(1, 0), gives=(HandOver(),)),
+        Step('stop', gives=(CloseListeners(), drain(1, 1, Backlog.ACCEPT))),
+        Step('exited', pid(1, 1), 0, gives=(Release(key(1, 1)),)),
+        Step('tick', after=GRACE + fleet.DRAIN_MARGIN, gives=(Kill(pid(1, 0), signal.SIGKILL),)),
+    ],
     'stopped: quit': [
         *FIRST,
         Step('stopped', pid(1, 0), gives=(Spawn(key(1, 2)),)),

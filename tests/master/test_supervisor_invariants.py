@@ -336,6 +336,8 @@ class World(RuleBasedStateMachine):
         worker.stopped = not worker.stopped
         if worker.stopped:
             self.serving.discard(worker.owner)
+        elif worker.state == 'ready' and not worker.aborted and not self.boss.running:
+            self.serving.add(worker.owner)  # it isn't drained: during an upgrade, the next master adopts it
         self.tell('stopped' if worker.stopped else 'continued', worker.pid)
 
     @precondition(running)
@@ -430,7 +432,7 @@ class World(RuleBasedStateMachine):
             return busy
         # Nobody has anything to do: time will tell, unless all that is left is to ask workers for signs of life.
         fleet = self.boss._fleet
-        if self.stopping or fleet.candidate is not None or fleet.retry_at is not None or self.boss._moldless():
+        if self.stopping or fleet.candidate is not None or fleet.retry_at is not None or fleet.is_moldless():
             quiet = False
         else:
             quiet = all(process.phase is Phase.READY for process in fleet.processes())

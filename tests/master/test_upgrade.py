@@ -563,13 +563,13 @@ def test_a_reload_on_the_way_is_done(site: Site) -> None:
 def test_an_exec_that_fails_changes_nothing(site: Site) -> None:
     change = """
 import os
-from prefork.master import upgrade
-become = upgrade.Origin.become
-def fail(origin, legacy):
+from prefork.master.invocation import Invocation
+repeat = Invocation.repeat
+def fail(invocation, legacy):
     if 'verify' in legacy:
-        become(origin, legacy)
+        repeat(invocation, legacy)
     raise FileNotFoundError(2, 'No such file or directory')
-upgrade.Origin.become = fail
+Invocation.repeat = fail
 """
     flags = site.arguments(2, ())
     with serve(*flags, cwd=site.folder, env=site.environment(None), command=changed(change)) as server:
@@ -610,11 +610,11 @@ def test_a_worker_that_died_on_the_way_is_no_zombie(site: Site) -> None:
 import os
 from prefork.master import upgrade
 whole = upgrade.hand_over
-def hand_over(origin, signals, sites, children, fleet):
+def hand_over(invocation, signals, sites, children, fleet):
     (child, *_) = children
     os.kill(child.pid, 9)
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    return whole(origin, signals, sites, children, fleet)
+    return whole(invocation, signals, sites, children, fleet)
 upgrade.hand_over = hand_over
 """
     flags = site.arguments(2, ())

@@ -6,13 +6,13 @@ import threading
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from tests.worker.harness import DEADLINE, PLAIN, hello
+from tests.worker.harness import DEADLINE, PLAIN, echo, hello
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
 
-    from tests.worker.harness import App, Environ, StartResponse
+    from tests.worker.harness import App, Environ, Gate, StartResponse
 
 
 class Capture:
@@ -94,3 +94,14 @@ def writes(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     write(b'one ')
     write(b'two')
     return []
+
+
+def gated(gate: Gate) -> App:
+    """Passes through the gate at paths that begin with ``/slow``."""
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if environ['PATH_INFO'].startswith('/slow'):
+            gate.enter(environ['PATH_INFO'])
+        return echo(environ, start_response)
+
+    return app

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from prefork.worker import connection
+from tests.worker.applications import gated
 from tests.worker.harness import DEADLINE, echo, hello, request
 
 if TYPE_CHECKING:
@@ -109,12 +110,7 @@ def test_a_slow_request_in_the_middle_keeps_its_place(serve: Serve, gate: Gate) 
 
 
 def test_a_request_that_comes_while_another_runs_is_answered_after_it(serve: Serve, gate: Gate) -> None:
-    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        if environ['PATH_INFO'] == '/slow':
-            gate.enter()
-        return echo(environ, start_response)
-
-    worker = serve(app)
+    worker = serve(gated(gate))
     client = worker.connect()
     client.send(request('GET', '/slow'))
     gate.arrival()
@@ -489,12 +485,7 @@ def test_a_client_that_closes_its_side_still_gets_its_answers(serve: Serve) -> N
 
 
 def test_a_client_that_closes_its_side_while_its_request_runs_gets_its_answer(serve: Serve, gate: Gate) -> None:
-    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        if environ['PATH_INFO'] == '/slow':
-            gate.enter()
-        return echo(environ, start_response)
-
-    worker = serve(app)
+    worker = serve(gated(gate))
     client = worker.connect()
     client.send(request('GET', '/slow'))
     gate.arrival()
@@ -518,12 +509,7 @@ def test_a_client_that_closes_its_side_gets_a_long_answer_whole(serve: Serve) ->
 
 
 def test_a_reset_hurts_nobody_else(serve: Serve, gate: Gate) -> None:
-    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        if environ['PATH_INFO'] == '/slow':
-            gate.enter()
-        return echo(environ, start_response)
-
-    worker = serve(app)
+    worker = serve(gated(gate))
     other = worker.connect()
     for data in (b'', b'GET', request('GET', '/slow')):
         client = worker.connect()

@@ -12,6 +12,7 @@ import pytest
 
 from prefork.worker import connection, loop, pace
 from prefork.worker.phase import Phase
+from tests.worker.applications import gated
 from tests.worker.harness import PLAIN, Gate, echo, hello, request, trusting
 
 if TYPE_CHECKING:
@@ -233,12 +234,7 @@ def test_a_pipelined_head_has_its_own_time(serve: Serve) -> None:
 
 
 def test_a_pipelined_head_does_not_pay_for_the_request_before_it(serve: Serve, gate: Gate) -> None:
-    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        if environ['PATH_INFO'] == '/slow':
-            gate.enter()
-        return echo(environ, start_response)
-
-    worker = serve(app, request_timeout=0.0)
+    worker = serve(gated(gate), request_timeout=0.0)
     client, other = worker.connect(), worker.connect()
     client.send(request('GET', '/slow') + b'GET /next HT')
     gate.arrival()
@@ -252,13 +248,8 @@ def test_a_pipelined_head_does_not_pay_for_the_request_before_it(serve: Serve, g
 
 
 def test_a_call_has_none_of_these_deadlines(serve: Serve, gate: Gate) -> None:
-    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        if environ['PATH_INFO'] == '/slow':
-            gate.enter()
-        return echo(environ, start_response)
-
     worker = serve(
-        app,
+        gated(gate),
         header_timeout=SHORT,
         keepalive_timeout=SHORT,
         client_socket_timeout=SHORT,
@@ -357,12 +348,7 @@ def test_many_more_connections_than_slots(serve: Serve) -> None:
 
 
 def test_a_call_never_makes_room(serve: Serve, gate: Gate) -> None:
-    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        if environ['PATH_INFO'] == '/slow':
-            gate.enter()
-        return echo(environ, start_response)
-
-    worker = serve(app, pool_size=2)
+    worker = serve(gated(gate), pool_size=2)
     running = [worker.connect(), worker.connect()]
     for client in running:
         client.send(request('GET', '/slow'))

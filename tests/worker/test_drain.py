@@ -20,6 +20,7 @@ from prefork.settings import Settings
 from prefork.worker import connection, loop
 from prefork.worker.backlog import Backlog
 from prefork.worker.loop import Loop
+from tests.worker.applications import gated
 from tests.worker.harness import DEADLINE, LOOPBACK, PLAIN, Client, Gate, echo, hello, request, trusting
 
 if TYPE_CHECKING:
@@ -27,18 +28,9 @@ if TYPE_CHECKING:
 
     from tests.certificates import Certificates
     from tests.worker.conftest import Serve
-    from tests.worker.harness import App, Environ, Log, StartResponse, Worker
+    from tests.worker.harness import Environ, Log, StartResponse, Worker
 
 LEAVE, ACCEPT = Backlog.LEAVE, Backlog.ACCEPT
-
-
-def gated(gate: Gate) -> App:
-    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        if environ['PATH_INFO'].startswith('/slow'):
-            gate.enter(environ['PATH_INFO'])
-        return echo(environ, start_response)
-
-    return app
 
 
 def endless(closed: threading.Event) -> Iterator[bytes]:

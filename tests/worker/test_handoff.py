@@ -11,24 +11,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from prefork.worker.handoff import SWITCH_INTERVAL
+from tests.worker.applications import gated
 from tests.worker.harness import DEADLINE, PLAIN, Client, Gate, echo, hello, request
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from tests.worker.conftest import Serve
-    from tests.worker.harness import App, Environ, Log, StartResponse
-
-
-def gated(gate: Gate) -> App:
-    """An application that passes through the gate at paths that begin with ``/slow``."""
-
-    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        if environ['PATH_INFO'].startswith('/slow'):
-            gate.enter(environ['PATH_INFO'])
-        return echo(environ, start_response)
-
-    return app
+    from tests.worker.harness import Environ, Log, StartResponse
 
 
 def slowest_of_fifty(client: Client) -> float:
