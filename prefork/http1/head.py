@@ -15,6 +15,7 @@ CHUNKED = -1
 """The length of a body whose end its last chunk tells."""
 
 END = b'\r\n\r\n'
+CR = ord('\r')
 
 _MAX_METHOD = 64
 _MAX_DIGITS = 18  # of a Content-Length that is shown to applications as it was sent
@@ -67,7 +68,7 @@ class HeadParser:
         self._names = Memory(_variable)
 
     def parse(self, head: bytes) -> tuple[dict[str, Any], int, bool, int, bool]:
-        """Read a head without its empty line.
+        """Read a head, without the END that is behind it.
 
         Returns a new environ, the minor version (0 or 1), whether the connection may persist, the body's length in
         bytes or CHUNKED, and whether the client waits for 100 (Continue).  Raises ProtocolError with the status to
@@ -80,14 +81,14 @@ class HeadParser:
         return environ.copy(), minor, persist, length, expects
 
     def _read_head(self, head: bytes) -> tuple[dict[str, Any], int, bool, int, bool]:
-        line, rest = head.split(b'\r\n', 1)
+        line, _, rest = head.partition(b'\r\n')
         minor, authority, variables = self._lines[line]
-        if len(head) > self.max_head + 2:
+        if len(head) > self.max_head:
             raise ProtocolError('the head is too large', 431)
         opening, size, begun, count = self._openings[rest[:KEY]]
         if rest[:size] != opening:
             opening, size, begun, count = self._openings.learn(rest)
-        lines = rest[size:-2].split(b'\r\n') if size < len(rest) else []
+        lines = rest[size:].split(b'\r\n') if rest else []
         if count + len(lines) > self.max_headers:  # before they are read: so many could take long
             raise ProtocolError('the head is too large', 431)
         environ: dict[str, Any] = begun.copy()

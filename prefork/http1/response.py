@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     Prepared: TypeAlias = tuple[bytes, int, int | None, int]
-    """The status line and the fields; the status code; the Content-Length; which fields of a meaning there are."""
+    """The status line and the fields; the status code; the Content-Length; what of a meaning there is."""
 
 CHUNKED = -1
 """The length of a body that is sent in chunks."""
@@ -24,8 +24,8 @@ WITHOUT_CONTENT = frozenset((204, 205, 304))
 LAST_CHUNK = b'0\r\n\r\n'
 CONTINUE = b'HTTP/1.1 100 Continue\r\n\r\n'
 
-# What a field means for the rest of the head.
-_ORDINARY, _LENGTH, _DATE, _SERVER = 0, 1, 2, 4
+# What a field means for the rest of the head; _BARE is of statuses without content.
+_ORDINARY, _LENGTH, _DATE, _SERVER, _BARE = 0, 1, 2, 4, 8
 
 # RFC 9110 7.6.1: these are between us and the client; PEP 3333 forbids them to applications.
 _HOP_BY_HOP = frozenset(
@@ -70,7 +70,7 @@ def _prepare(key: tuple[Any, ...]) -> Prepared:
         raise ApplicationError(f'the status must be a str, not {type(status).__name__}')
     line, code = _statuses[status]
     parts = [line]
-    seen = 0
+    seen = _BARE if code in WITHOUT_CONTENT else 0
     length: int | None = None
     for field in headers:
         try:
@@ -105,8 +105,10 @@ def encode_head(
     body's length where all of it is at hand.  ``date`` is the line of that field.
     """
     fields, code, length, seen = prepared
+    if seen == _LENGTH and persist and minor and not bodiless:  # as most are: in half the time
+        return b''.join((fields, date, _SERVER_LINE_AND_END)), code, length, True  # type: ignore[return-value]
     parts = [fields]
-    if code in WITHOUT_CONTENT or bodiless:
+    if seen & _BARE or bodiless:
         parts.append(_length_without_content(code, length, known_length))
         length = 0
     elif length is None:

@@ -170,7 +170,7 @@ class TLSTransport(_Transport):
 
     def recv(self, size: int) -> bytes:
         try:
-            # What OpenSSL has decrypted already wakes no selector.  It decrypts one record of 16 KiB at a time, so with
+            # What OpenSSL has decrypted already wakes no poller.  It decrypts one record of 16 KiB at a time, so with
             # a ``size`` that holds a whole one nothing stays behind.
             return self._read(size)
         except self._blocked as error:

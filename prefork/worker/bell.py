@@ -1,4 +1,4 @@
-"""A descriptor that wakes whoever waits for it in a selector, rung from any thread."""
+"""A descriptor that wakes whoever waits for it in a poller, rung from any thread."""
 
 from __future__ import annotations
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from functools import partial
 from io import BufferedReader, BytesIO
-from selectors import EVENT_READ, EVENT_WRITE
 
 from prefork.errors import ClientGone, ProtocolError
 from prefork.http1 import grammar, response
 from prefork.http1.body import ChunkedBody, CountedBody
-from prefork.http1.head import CHUNKED, END
+from prefork.http1.head import CHUNKED, CR, END
 from prefork.net.transport import InClear
 from prefork.worker.gateway import Exchange
 from prefork.worker.outbox import HIGH_WATER, TURN, Outbox
 from prefork.worker.pace import Pace
 from prefork.worker.phase import Phase
+from prefork.worker.poller import READ, WRITE
 from prefork.worker.spool import Spool
 from prefork.worker.stream import BUFFER_SIZE, BodyStream
 
@@ -97,7 +97,7 @@ class Connection:
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self.phase = FREE
-        self._interest = 0  # what the selector watches, 0 where it doesn't know us
+        self._interest = 0  # what the poller watches, 0 where it doesn't know us
         self.out = Outbox(loop.settings, loop.clock)
         self.waiter: threading.Lock | None = None
         self._reset()
@@ -150,7 +150,7 @@ class Connection:
             from prefork.net.preface import PrefaceParser  # not without proxy_protocol
 
             self._preface = PrefaceParser()
-        self._watch(EVENT_READ)
+        self._watch(READ)
 
     @property
     def line(self) -> str:
@@ -197,10 +197,6 @@ class Connection:
                 if self._feed_body(data) and self._run():
                     self.advance()
             else:
-                if phase is IDLE:
-                    self.phase = RECEIVING
-                    self.since = self._loop.now
-                    self.deadline = self.since + self._loop.settings.header_timeout
                 self._buffer = self._buffer + data if self._buffer else data
                 self.advance()
         elif phase is SENDING:
@@ -210,7 +206,7 @@ class Connection:
         elif phase is RUNNING:
             self._watch(0)  # it has more to say, or has gone; we look when this request is answered
         elif phase is LINGERING:
-            if mask & EVENT_WRITE:
+            if mask & WRITE:
                 self._hang_up()
             else:
                 self._on_late_bytes()
@@ -252,7 +248,7 @@ class Connection:
             self._transport.handshake()
             self.own.update(self._transport.variables())
         except BlockingIOError:
-            self._watch(EVENT_WRITE if self._transport.wants_write else EVENT_READ)
+            self._watch(WRITE if self._transport.wants_write else READ)
             return
         except InClear as error:
             self._answer_in_clear(error.transport)
@@ -263,12 +259,11 @@ class Connection:
             return
         self.phase = IDLE
         self.deadline = self._loop.now + self._loop.settings.header_timeout
-        self._watch(EVENT_READ)
-        self.on_event(EVENT_READ)  # OpenSSL may have taken the request in with the end of the handshake
+        self._watch(READ)
+        self.on_event(READ)  # OpenSSL may have taken the request in with the end of the handshake
 
     def _answer_in_clear(self, transport: PlainTransport) -> None:
-        """Who speaks HTTP where TLS is spoken wouldn't understand an alert."""
-        self._watch(0)  # of the transport there was
+        """Who speaks HTTP where TLS is spoken wouldn't understand an alert.  It is the same descriptor."""
         self._transport = transport
         self._recv = transport.recv
         self.out.open(transport)
@@ -293,15 +288,18 @@ class Connection:
         loop = self._loop
         while True:
             data = self._buffer
-            if data[:2] == b'\r\n':  # RFC 9112 2.2: empty lines before a request line are skipped
+            if data[0] == CR:  # RFC 9112 2.2: empty lines before a request line are skipped
                 data = self._buffer = grammar.EMPTY_LINES.sub(b'', data)
                 self._scanned = 0
-            end = data.find(END, self._scanned)
-            if end < 0:
+            if self._scanned and data.find(END, self._scanned) < 0:  # not from the start again, for a byte at a time
+                self._await_head(data)
+                return
+            head, end, rest = data.partition(END)
+            if not end:
                 self._await_head(data)
                 return
             self._scanned = 0
-            self._head = head = data[: end + 2]
+            self._head = head
             try:
                 environ, self.minor, self.persist, length, expects = self._parser.parse(head)
                 environ.update(self.own)
@@ -315,9 +313,9 @@ class Connection:
             self.environ = environ
             self.bodiless = environ['REQUEST_METHOD'] == 'HEAD'
             if length == 0:
-                self._buffer = data[end + 4 :]
+                self._buffer = rest
                 environ['wsgi.input'] = BytesIO()
-            elif not self._begin_body(length, expects, data[end + 4 :]):
+            elif not self._begin_body(length, expects, rest):
                 return
             if not self._run():
                 return
@@ -329,6 +327,10 @@ class Connection:
 
     def _await_head(self, data: bytes) -> None:
         """``data`` has no whole head yet: see that it can become one, and wait."""
+        if self.phase is IDLE and data:
+            self.phase = RECEIVING
+            self.since = self._loop.now
+            self.deadline = self.since + self._loop.settings.header_timeout
         try:
             self._parser.check_partial(data, self._scanned)
         except ProtocolError as error:
@@ -435,29 +437,26 @@ class Connection:
 
     def _conclude(self) -> bool:
         """The application has returned; whether the buffer may hold another request."""
-        loop = self._loop
-        if self.out.broken:
+        loop, out = self._loop, self.out
+        if out.broken:
             self._finish_request()
             self.close()
             return False
-        if self.out.queue:
+        if out.queue:
             self._begin_sending()
             return False
         self._finish_request()
         if not self.persist:
             self._hang_up()
             return False
-        self._head = b''
-        if self._interest != EVENT_READ:
-            self._watch(EVENT_READ)
-        if self._buffer:
-            self.phase = RECEIVING
-            self.since = loop.now
-            self.deadline = loop.now + loop.settings.header_timeout
-            return True
+        if self._interest != READ:
+            self._watch(READ)
         self.phase = IDLE
-        self.since = loop.now
-        self.deadline = loop.now + loop.settings.keepalive_timeout
+        self.since = now = loop.now
+        self.deadline = now + loop.settings.keepalive_timeout
+        if self._buffer:
+            return True
+        self._head = b''
         return False
 
     def _finish_request(self) -> None:
@@ -472,7 +471,7 @@ class Connection:
             loop.access_log.add(self.client, self.environ, self.line, self.code, sent, loop.clock() - self._started)
         self.environ = {}
         self.produced = 0
-        self.out.finish()
+        self.out.moved = 0
         self._sending_pace = None
         if self._input is not None:
             self._drop_body()
@@ -578,7 +577,7 @@ class Connection:
         self.since = now
         self.deadline = pace.wait(now, self._received)
         self._loop.look_at(self.deadline)
-        self._watch(EVENT_READ)
+        self._watch(READ)
 
     def _begin_sleeping(self) -> None:
         """The thread sleeps for a moment among those that run, to be parked when another isn't any more; or it goes on,
@@ -604,7 +603,7 @@ class Connection:
         self.since = now
         self._sending_pace.wait(now, self.out.read)
         self._look_at_reader()
-        self._watch(EVENT_WRITE)
+        self._watch(WRITE)
 
     def _look_at_reader(self) -> bool:
         """See how far a client has read, and when to look again; whether it has time left."""
@@ -707,11 +706,11 @@ class Connection:
                 self._transport.reset_when_closed()
             self.close()
             return
-        interest, time = EVENT_READ, LINGER
+        interest, time = READ, LINGER
         try:
             self._transport.finish()
         except BlockingIOError:
-            interest, time = EVENT_WRITE, LONGEST_LINGER  # the kernel has no room for a close_notify behind all that
+            interest, time = WRITE, LONGEST_LINGER  # the kernel has no room for a close_notify behind all that
         except OSError:
             self.close()
             return
@@ -749,14 +748,14 @@ class Connection:
         return Pace(settings.min_rate, settings.client_socket_timeout, moved)
 
     def _watch(self, interest: int) -> None:
-        """Have the selector watch for ``interest``, or for nothing; by the leader alone."""
+        """Have the poller watch for ``interest``, or for nothing; by the leader alone."""
         if interest == self._interest:
             return
-        selector = self._loop.selector
+        poller = self._loop.poller
         if not interest:
-            selector.unregister(self._transport)
+            poller.unregister(self._transport)
         elif self._interest:
-            selector.modify(self._transport, interest, self.on_event)
+            poller.modify(self._transport, interest)
         else:
-            selector.register(self._transport, interest, self.on_event)
+            poller.register(self._transport, interest, self.on_event)
         self._interest = interest

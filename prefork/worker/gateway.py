@@ -10,8 +10,7 @@ import io
 import os
 import stat
 import sys
-import time
-from time import monotonic
+from time import gmtime, monotonic, time
 
 from prefork import __version__
 from prefork.errors import ApplicationError, BodyError, ClientGone, ClientTooSlow, RequestTimeout
@@ -46,7 +45,7 @@ _MONTHS = ('Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct',
 class Gateway:
     """One server's application and what its responses share."""
 
-    __slots__ = ('_app', '_base', '_date', '_date_second', '_proxies', '_scheme_key', 'behind_proxies', 'persistent')
+    __slots__ = ('_app', '_base', '_date', '_date_begin', '_date_end', '_proxies', '_scheme_key', 'behind_proxies', 'persistent')
 
     def __init__(self, app: WSGIApplication, settings: Settings, multiprocess: bool) -> None:
         self._app = app
@@ -57,7 +56,7 @@ class Gateway:
         self.persistent = settings.keep_alive
         """Whether connections persist: the option, until the worker drains."""
         self._date = b''
-        self._date_second = 0.0
+        self._date_begin = self._date_end = 0.0
         self._base: dict[str, Any] = {
             'SCRIPT_NAME': '',
             'SERVER_SOFTWARE': f'prefork/{__version__}',
@@ -115,13 +114,11 @@ class Gateway:
         In the application, and nowhere else, a RequestTimeout may come up whenever the time is over: each ``try`` that
         has the application in it is within another, for the one that arrives when the first has been left.
         """
-        connection = exchange.connection
-        environ = connection.environ
         result: Any = None
         try:
             try:
                 exchange.since = monotonic()  # enter() and leave(), without their calls
-                result = self._app(environ, exchange.start_response)
+                result = self._app(exchange.connection.environ, exchange.start_response)
                 exchange.since = 0.0
                 if exchange.claimed:
                     exchange.settle()
@@ -157,9 +154,10 @@ class Gateway:
 
     def date(self) -> bytes:
         """The Date field (RFC 9110 6.6.1), made once a second."""
-        now = time.time()
-        if not self._date_second <= now < self._date_second + 1:
-            self._date_second = float(int(now))
+        now = time()
+        if not self._date_begin <= now < self._date_end:
+            self._date_begin = float(int(now))
+            self._date_end = self._date_begin + 1
             self._date = _date_field(now)
         return self._date
 
@@ -181,7 +179,7 @@ def _trusted_proxies(settings: Settings) -> TrustedProxies | None:
 
 def _date_field(now: float) -> bytes:
     """RFC 9110 5.6.7: IMF-fixdate, which is English whatever the locale says."""
-    year, month, day, hour, minute, second, weekday, *_ = time.gmtime(now)
+    year, month, day, hour, minute, second, weekday, *_ = gmtime(now)
     text = f'{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year} {hour:02}:{minute:02}:{second:02} GMT'
     return f'Date: {text}\r\n'.encode()
 
@@ -243,18 +241,20 @@ class Exchange(Lease):
                 self._send(body, None)
             self._end()
             return
-        head = self._head(len(body))
-        if self._remaining != len(body):  # with the length known, never chunked: the application's own or no body
+        size = len(body)
+        head = self._head(size)
+        connection = self.connection
+        if self._remaining != size:  # with the length known, never chunked: the application's own or no body
             body = self._counted(body)
-            self.connection.out.put(head + body)
+            connection.out.put(head + body)
             if self._remaining > 0:
                 self._too_short()
             return
-        self.connection.produced = len(body)
-        if len(body) <= HIGH_WATER:
-            self.connection.out.put(head + body)
+        connection.produced = size
+        if size <= HIGH_WATER:
+            connection.out.put(head + body)
         else:
-            self.connection.out.put_large(head, body)
+            connection.out.put_large(head, body)
 
     def send_each(self, blocks: Iterable[bytes]) -> None:
         """A body of blocks: the next one is asked for when the client has taken the last.

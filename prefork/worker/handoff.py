@@ -1,6 +1,6 @@
 """Which thread leads: the one that polls runs the application too, and another takes over when a call stalls.
 
-One thread at a time holds the lead.  It alone touches the selector and the connections that no call owns.  For the time
+One thread at a time holds the lead.  It alone touches the poller and the connections that no call owns.  For the time
 of an application call it lets the lead go, and takes it back afterwards if nobody else has it by then: two operations
 on an uncontended lock are all that an ordinary request pays.
 
@@ -79,7 +79,6 @@ class Crew:
         '_newest',
         '_parked',
         '_post',
-        '_serial',
         '_standing',
         '_total',
         '_vacant',
@@ -102,8 +101,7 @@ class Crew:
         self.leader = 0
         self.running: dict[int, Any] = {}
         self.lost: set[int] = set()
-        self._newest: Lease | None = None  # of the newest call
-        self._serial = 0  # its number: the sentry compares it from tick to tick
+        self._newest: Lease | None = None  # of the newest call: the sentry compares it from tick to tick
         self._post = threading.Lock()  # held by the sentry; the others that stand by queue for it
         self._alarm = threading.Lock()  # the sentry sleeps on it, always locked but for a ring
         self._alarm.acquire()
@@ -144,7 +142,6 @@ class Crew:
         """
         me = self.leader
         self.running[me] = self._newest = subject
-        self._serial += 1
         if self._asleep:
             self._ring()
         self.leader = 0  # whoever takes the lead may have the lock a moment before its name stands here
@@ -271,10 +268,10 @@ class Crew:
         return leads
 
     def _watch(self) -> bool:
-        last = -1
+        last: Lease | None = None
         while not self.done:
-            serial = self._serial
-            if self._vacant or serial == last:
+            newest = self._newest
+            if self._vacant or newest is last:
                 if self._lead.acquire(False):
                     self._vacant = False
                     self.leader = threading.get_ident()
@@ -282,20 +279,20 @@ class Crew:
                 self._vacant = False
                 # No call began for a whole tick, and none is in progress: sleep until one begins.
                 self._asleep = True
-                if self._serial == serial and not self._vacant and not self.done:
+                if self._newest is newest and not self._vacant and not self.done:
                     self._alarm.acquire()
                 self._asleep = False
-                last = -1
+                last = None
                 continue
-            last = serial
-            self._alarm.acquire(timeout=self._patience())
+            last = newest
+            self._alarm.acquire(timeout=self._patience(newest))
         self._ring()  # for the next one at the post
         return False
 
-    def _patience(self) -> float:
+    @staticmethod
+    def _patience(newest: Lease | None) -> float:
         """What the newest call has left of a tick.  With a whole one from the look on, it would have two if it began
         just after a look: those who wait meanwhile would wait for twice as long."""
-        newest = self._newest
         since = newest.since if newest is not None else 0.0
         return max(since + TICK - monotonic(), 0.0) if since else TICK
 

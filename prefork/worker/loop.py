@@ -8,7 +8,6 @@ Server's thread.  Threads and leadership are :mod:`prefork.worker.handoff`'s, a 
 from __future__ import annotations
 
 import errno
-import selectors
 import time
 from collections import deque
 from functools import partial
@@ -26,6 +25,7 @@ from prefork.worker.gateway import Gateway
 from prefork.worker.handoff import Crew, restore_switch_interval, shorten_switch_interval
 from prefork.worker.pace import GRACE
 from prefork.worker.phase import Phase
+from prefork.worker.poller import READ, Poller
 from prefork.worker.pool import Pool, allow_descriptors
 from prefork.worker.spool import NO_DIRECTORY
 from prefork.worker.wear import Wear
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from prefork.worker.duty import Duty
     from prefork.worker.gateway import Exchange, WSGIApplication
 
-    Events: TypeAlias = deque[tuple[selectors.SelectorKey, int]]
+    Events: TypeAlias = deque[tuple[int, int]]
 
 SWEEP = 1.0
 """Seconds between two looks at all deadlines, at the most often: they are stamps on the connections, not timers."""
@@ -87,7 +87,7 @@ class Loop:
         self.access_log = access_log
         self.pool = Pool(settings.pool_size, lambda: Connection(self))
         self.crew = Crew(settings.threads, settings.max_parked, self._lead)
-        self.selector = selectors.DefaultSelector()
+        self.poller = Poller()
         self.clock = time.monotonic
         self.now = self.clock()
         self.largest_body = settings.max_body
@@ -107,10 +107,10 @@ class Loop:
         self._listening = False
         self._duty = duty
         if duty is not None:
-            self.selector.register(duty, selectors.EVENT_READ, self._on_duty)
+            self.poller.register(duty, READ, self._on_duty)
         self._accept_after = 0.0  # when to try again after there was no room, if not
         self._crowd = 0  # when there are fewer connections than these
-        self._ready: Events = deque()  # what select said and nobody has handled yet: it outlives a change of leaders
+        self._ready: Events = deque()  # what was polled and nobody has handled yet: it outlives a change of leaders
         self._soon: deque[Callable[[], None]] = deque()
         self._polling = False
         self._bell = Bell()
@@ -140,10 +140,10 @@ class Loop:
 
     def watch(self, fileobj: Any, callback: Callable[[], None]) -> None:
         """Call ``callback()`` in the loop whenever ``fileobj`` can be read."""
-        self.selector.register(fileobj, selectors.EVENT_READ, lambda mask: callback())
+        self.poller.register(fileobj, READ, lambda mask: callback())
 
     def unwatch(self, fileobj: Any) -> None:
-        self.selector.unregister(fileobj)
+        self.poller.unregister(fileobj)
 
     def call_soon_threadsafe(self, function: Callable[[], None]) -> None:
         """Have the leader call ``function`` before it waits again; from any thread."""
@@ -166,7 +166,7 @@ class Loop:
         duty, self._duty = self._duty, None
         if duty is not None:
             duty.leave()
-            self.selector.unregister(duty)
+            self.poller.unregister(duty)
 
     def serve(self, sock: socket.socket) -> None:
         """Serve a client that is connected already, as if it had come to the first listener from this machine."""
@@ -233,15 +233,18 @@ class Loop:
         """Handle what is ready and wait for more, for as long as this thread has the lead."""
         crew, soon, ready = self.crew, self._soon, self._ready
         me = crew.leader
-        select = self.selector.select
+        poll, callbacks = self.poller.poll, self.poller.callbacks
         crew.hurry()
         while not crew.done:
             while ready:
-                key, mask = ready.popleft()
+                descriptor, mask = ready.popleft()
+                callback = callbacks.get(descriptor)
+                if callback is None:
+                    continue  # what came before it in this round has closed it
                 try:
-                    key.data(mask)
+                    callback(mask)
                 except Exception:
-                    self._contain(key.data)
+                    self._contain(callback)
                 if crew.leader != me:
                     return
             while soon:
@@ -269,7 +272,7 @@ class Loop:
             self._polling = True
             if soon or (self.waiting and not crew.full):
                 timeout = 0.0
-            ready.extend(select(timeout))
+            ready.extend(poll(timeout))
             self._polling = False
             self.now = self.clock()
 
@@ -409,9 +412,9 @@ class Loop:
         self._listening = wanted
         for listener in self._listeners:
             if wanted:
-                self.selector.register(listener, selectors.EVENT_READ, self._acceptor(listener))
+                self.poller.register(listener, READ, self._acceptor(listener))
             else:
-                self.selector.unregister(listener)
+                self.poller.unregister(listener)
 
     def _stop_listening(self) -> None:
         self.listen_by_itself()
@@ -540,5 +543,5 @@ class Loop:
             connection.abandon()
         if self.access_log is not None:
             self.access_log.flush()
-        self.selector.close()
+        self.poller.close()
         self._bell.close()

@@ -53,9 +53,9 @@ class Outbox:
     """The sending half of a connection.
 
     ``queue`` is what waits, ``queued`` how much of it is in memory, ``moved`` the bytes of the present response that
-    the client has taken, and ``broken`` whether a send has failed: the client is gone, and ``put`` raises ClientGone.
-    ``kept`` is what is kept back until the next ``release``, which must come before any ``put``.  Where there is a
-    queue, nothing is kept.
+    the client has taken, which whoever begins the next one sets to 0, and ``broken`` whether a send has failed: the
+    client is gone, and ``put`` raises ClientGone.  ``kept`` is what is kept back until the next ``release``, which must
+    come before any ``put``.  Where there is a queue, nothing is kept.
     """
 
     __slots__ = (
@@ -179,12 +179,8 @@ class Outbox:
         if queue:
             return False
         self.queue = _NOTHING
-        return True
-
-    def finish(self) -> None:
-        """The response has been taken: count the next one from nothing."""
-        self.moved = 0
         self._overflow = None
+        return True
 
     def clear(self) -> None:
         """Forget what waits, and close its files."""

@@ -84,7 +84,7 @@ class Reception:
             self._scanned = max(len(self.rest) - len(END) + 1, 0)
             return False
         self._scanned = 0
-        environ, minor, persist, length, expects = self.parser.parse(self.rest[: end + 2])
+        environ, minor, persist, length, expects = self.parser.parse(self.rest[:end])
         if length > self._limits.max_body:
             raise ProtocolError('the body is too large', 413)
         self._request = Request(environ, minor, persist, length, expects, b'')

@@ -33,21 +33,28 @@ pytestmark = pytest.mark.skipif(not os.path.exists('/proc/self/fdinfo'), reason=
 APP = """
 import ctypes
 import os
-import selectors
 import time
 
+from prefork.worker.poller import Poller
+
 rounds = 0
-select = selectors.EpollSelector.select
+begin = Poller.__init__
 
 
-def counting(self, timeout=None):
-    global rounds
-    found = select(self, timeout)
-    rounds += 1
-    return found
+def begin_to_count(self):
+    begin(self)
+    poll = self.poll
+
+    def counting(timeout):
+        global rounds
+        found = poll(timeout)
+        rounds += 1
+        return found
+
+    self.poll = counting
 
 
-selectors.EpollSelector.select = counting
+Poller.__init__ = begin_to_count
 
 
 def app(environ, start_response):

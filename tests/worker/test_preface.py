@@ -303,7 +303,7 @@ def test_what_is_there_is_taken(serve: Serve, sent: bytes) -> None:
     worker.until(lambda: any(waiting._preface._data == sent for waiting in worker.loop.pool.used))
 
     def is_readable() -> bool:
-        return any(key.fileobj is waiting._transport for key, _ in worker.loop.selector.select(0))
+        return waiting._transport.fileno() in dict(worker.loop.poller.poll(0))
 
     (waiting,) = worker.loop.pool.used
     assert not worker.in_loop(is_readable)

@@ -9,7 +9,6 @@ import os
 import socket
 import ssl
 import sys
-from selectors import EVENT_WRITE
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,6 +23,7 @@ from prefork.scoreboard import Scoreboard
 from prefork.settings import Address
 from prefork.worker.backlog import Backlog
 from prefork.worker.phase import Phase
+from prefork.worker.poller import WRITE
 from tests.worker.harness import DEADLINE, PLAIN, Client, Worker, echo, hello, request, trusting
 
 if TYPE_CHECKING:
@@ -556,7 +556,7 @@ def test_a_close_notify_waits_for_room(
         connection._transport._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
         gate.let()
         worker.until(lambda: connection.phase is Phase.LINGERING)
-        assert connection._interest == EVENT_WRITE
+        assert connection._interest == WRITE
         assert client.response().body == body
         assert client.is_closed()
     finally:
