@@ -45,7 +45,17 @@ _MONTHS = ('Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct',
 class Gateway:
     """One server's application and what its responses share."""
 
-    __slots__ = ('_app', '_base', '_date', '_date_begin', '_date_end', '_proxies', '_scheme_key', 'behind_proxies', 'persistent')
+    __slots__ = (
+        '_app',
+        '_base',
+        '_date',
+        '_date_begin',
+        '_date_end',
+        '_proxies',
+        '_scheme_key',
+        'behind_proxies',
+        'persistent',
+    )
 
     def __init__(self, app: WSGIApplication, settings: Settings, multiprocess: bool) -> None:
         self._app = app
