@@ -24,8 +24,8 @@ def hang(name):
     time.sleep(1000)
 
 
-def crash():
-    yield b'%d\\n' % os.getpid()
+def crash(write):
+    write(b'%d\\n' % os.getpid())  # at once: what is yielded may wait for the next block, for a few milliseconds
     ctypes.string_at(0)
 
 
@@ -44,9 +44,9 @@ def application(environ, start_response):
         KEPT.append(b'.' * (120 << 20))
     elif action == 'hang':
         hang(text)
-    elif action == 'crash':
-        body = crash()
-    start_response('200 OK', [('Content-Type', 'text/plain'), ('X-Worker', str(os.getpid()))])
+    write = start_response('200 OK', [('Content-Type', 'text/plain'), ('X-Worker', str(os.getpid()))])
+    if action == 'crash':
+        crash(write)
     return body
 
 
