@@ -273,6 +273,7 @@ class Loop:
             if soon or (self.waiting and not crew.full):
                 timeout = 0.0
             ready.extend(poll(timeout))
+            crew.events = len(ready)
             self._polling = False
             self.now = self.clock()
 

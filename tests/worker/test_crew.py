@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from prefork.worker.handoff import TICK, Crew
+from prefork.worker.handoff import (
+    LONGEST_TURN,
+    SWITCH_INTERVAL,
+    TICK,
+    Crew,
+    allowance,
+    restore_switch_interval,
+    shorten_switch_interval,
+)
 from prefork.worker.lease import Lease
 from tests.worker.harness import DEADLINE
 
@@ -172,6 +180,62 @@ def test_a_call_in_which_the_server_has_the_thread_has_a_whole_tick(stages: Call
     assert stage.do(lambda: stage.crew.leader) != stall.thread
     assert set(alarm.timeouts) == {TICK}
     stall.end()
+
+
+@pytest.mark.parametrize(
+    ('late', 'events', 'calls', 'seconds'),
+    [
+        (0.0, 100, 1, TICK),
+        (SWITCH_INTERVAL / 2, 100, 9, TICK),
+        (SWITCH_INTERVAL, 0, 1, TICK),
+        (SWITCH_INTERVAL, 1, 1, TICK),
+        (SWITCH_INTERVAL, 10, 1, 0.01),
+        (SWITCH_INTERVAL, 10, 3, 0.03),
+        (SWITCH_INTERVAL, 1000, 1, LONGEST_TURN),
+        (SWITCH_INTERVAL, 1000, 4, 4 * LONGEST_TURN),
+    ],
+)
+def test_how_long_a_call_may_last(late: float, events: int, calls: int, seconds: float) -> None:
+    assert allowance(late, events, calls) == pytest.approx(seconds)
+
+
+@pytest.fixture
+def short_interval() -> Iterator[None]:
+    shorten_switch_interval()
+    yield
+    restore_switch_interval()
+
+
+def compute() -> None:
+    end = time.monotonic() + LONGEST_TURN / 2
+    while time.monotonic() < end:
+        pass
+
+
+def block() -> None:
+    blocked = threading.Lock()
+    blocked.acquire()
+    blocked.acquire(timeout=LONGEST_TURN / 2)
+
+
+@pytest.mark.parametrize(
+    ('work', 'events', 'leads'),
+    [(compute, 1000, True), (compute, 1, False), (block, 1000, False)],
+    ids=['it computes, and many wait', 'it computes, and hardly anybody waits', 'it blocks, and many wait'],
+)
+def test_a_call_keeps_the_lead_only_while_that_helps(
+    stage: Stage, short_interval: None, work: Callable[[], None], events: int, leads: bool
+) -> None:
+    """In one of several rounds: a machine with other things to do stops one thread or the other."""
+
+    def run(call: Lease) -> None:
+        call.enter()
+        work()
+        call.leave()
+
+    stage.crew.events = events
+    kept = [stage.do(lambda: stage.crew.call(run, Lease())) for _ in range(8)]
+    assert leads in kept
 
 
 def test_as_many_calls_as_there_are_threads(stages: Callable[..., Stage]) -> None:
