@@ -89,6 +89,10 @@ class PlainTransport(_Transport):
         """What environ says of TLS."""
         return {}
 
+    def send_two(self, first: bytes, second: bytes) -> int:
+        """Send one behind the other, as far as there is room."""
+        return self._socket.sendmsg((first, second))
+
     def send_file(self, descriptor: int, offset: int, count: int) -> int:
         """Send up to ``count`` bytes of a file from ``offset``; 0 means that the file is shorter than that."""
         return os.sendfile(self._socket.fileno(), descriptor, offset, count)
@@ -183,6 +187,10 @@ class TLSTransport(_Transport):
             return self._write(data)
         except self._blocked as error:
             raise self._blocking(error) from None
+
+    def send_two(self, first: bytes, second: bytes) -> int:
+        """Send one behind the other, as far as there is room."""
+        return self.send(first + second[:_TLS_BLOCK])
 
     def send_file(self, descriptor: int, offset: int, count: int) -> int:
         """Send up to ``count`` bytes of a file from ``offset``; 0 means that the file is shorter than that."""

@@ -18,7 +18,7 @@ from prefork.http1 import response
 from prefork.logs import logger
 from prefork.net.origin import TRUSTED, set_scheme
 from prefork.worker.lease import Lease
-from prefork.worker.outbox import HIGH_WATER
+from prefork.worker.outbox import LARGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -261,7 +261,7 @@ class Exchange(Lease):
                 self._too_short()
             return
         connection.produced = size
-        if size <= HIGH_WATER:
+        if size < LARGE:
             connection.out.put(head + body)
         else:
             connection.out.put_large(head, body)
