@@ -156,12 +156,15 @@ class Outbox:
             self.broken = True
             raise ClientGone('the client is gone') from error
         self.moved += sent
-        rest = sent - len(head)
-        if rest < 0:
-            self._enqueue(memoryview(head)[rest:])
-            rest = 0
-        if rest < len(body):
-            self._enqueue(memoryview(body)[rest:])
+        if sent < len(head):
+            # The client still gets the last response.  SSL_write(3) has to be given again what it couldn't send.
+            self._enqueue(memoryview(head + body[:HIGH_WATER])[sent:])
+            left = memoryview(body)[HIGH_WATER:]
+        else:
+            left = memoryview(body)[sent - len(head) :]
+        if left:
+            self._enqueue(left)
+        if self.queue:
             self.queued += len(head) + len(body) - sent
             self.flush()
 

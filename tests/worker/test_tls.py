@@ -105,6 +105,25 @@ def test_a_large_response_to_a_slow_reader(
     assert client.response().body == b'hello'
 
 
+@pytest.mark.parametrize('size', [20_000, 200_000])
+def test_large_responses_to_a_reader_who_still_has_the_last_one(
+    serve: Serve, certificates: Certificates, context: ssl.SSLContext, size: int
+) -> None:
+    """There is no room for the beginning of one: what OpenSSL couldn't send, it is given again as it was."""
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        start_response('200 OK', list(PLAIN))
+        return [environ['PATH_INFO'].encode() * (size // 10)]
+
+    worker = serve(app, **certificates.options)
+    client = worker.connect_tls(context, receive_buffer=4096)
+    paths = [f'/{number:09}' for number in range(6_000_000 // size)]  # more than all buffers on the way
+    client.send(b''.join(request('GET', path) for path in paths))
+    worker.until(lambda: any(connection.phase is Phase.SENDING for connection in worker.loop.pool.used))
+    for path in paths:
+        assert client.response().body == path.encode() * (size // 10)
+
+
 def test_the_progress_of_a_large_block_is_known(serve: Serve, certificates: Certificates) -> None:
     """Deadlines depend on it: a reader that is slow but steady must not be taken for one that stalls."""
     worker = serve(large, **certificates.options)
