@@ -54,13 +54,13 @@ class Poller:
         self._set.modify(watched.fileno(), events)
 
     def unregister(self, watched: Descriptor) -> None:
-        """Watch no more; before the descriptor is closed."""
+        """Watch no more; before the descriptor is closed.  It may not be watched any more."""
         descriptor = watched.fileno()
-        del self.callbacks[descriptor]
+        self.callbacks.pop(descriptor, None)
         try:
             self._set.unregister(descriptor)
-        except OSError:
-            pass  # somebody has closed it: an application that closes all that it finds, for one
+        except (OSError, KeyError):
+            pass  # an application has closed it: one that closes all that it finds, or something of its own twice
 
     def close(self) -> None:
         """Forget all."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 from typing import TYPE_CHECKING
@@ -96,3 +97,18 @@ def test_a_descriptor_that_somebody_has_closed_can_be_unregistered(poller: Polle
     stale.detach()
     theirs.close()
     assert poller.callbacks == {}
+
+
+def test_a_descriptor_that_somebody_has_closed_may_have_a_new_owner(
+    poller: Poller, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    """Who had it before unregisters the new owner's, and the new owner finds nothing to unregister."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        poller.register(ours, READ, ignore)
+        os.dup2(pair[0].fileno(), ours.fileno(), inheritable=False)
+        poller.register(ours, READ, ignore)
+        poller.unregister(ours)
+        poller.unregister(ours)
+    assert poller.callbacks == {}
+    assert poller.poll(0) == []
