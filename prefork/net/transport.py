@@ -65,6 +65,12 @@ class _Transport:
 
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
+    def close(self) -> None:
+        try:
+            self._socket.close()
+        except OSError:
+            pass  # an application has closed the descriptor, which must not be more than its client's misfortune
+
 
 class PlainTransport(_Transport):
     """A plain socket.  ``recv`` and ``send`` are its own methods: the hot path has no layer in between."""
@@ -103,9 +109,6 @@ class PlainTransport(_Transport):
 
     def answer_end(self) -> None:
         """Nothing to do before ``close``: the client's end is answered by ours."""
-
-    def close(self) -> None:
-        self._socket.close()
 
 
 class TLSTransport(_Transport):
@@ -217,7 +220,7 @@ class TLSTransport(_Transport):
 
     def close(self) -> None:
         self._use_socket()
-        self._socket.close()
+        super().close()
 
     def _blocking(self, error: OSError) -> BlockingIOError:
         self.wants_write = type(error) is self._blocked[1]

@@ -1,4 +1,4 @@
-"""What a TLS transport keeps of OpenSSL once it needs it no more.  How it speaks TLS is in tests/worker/test_tls.py."""
+"""The ends of transports, and what one keeps of OpenSSL then.  How it speaks TLS is in tests/worker/test_tls.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from prefork.net.tls import make_context
-from prefork.net.transport import TLSTransport
+from prefork.net.transport import PlainTransport, TLSTransport
 from prefork.settings import Settings
 
 if TYPE_CHECKING:
@@ -95,3 +95,12 @@ def test_what_a_client_sends_after_our_end_can_be_read(transport: TLSTransport, 
     with pytest.raises(BlockingIOError):
         while transport.recv(65536):
             pass
+
+
+def test_a_descriptor_that_somebody_has_closed_can_be_closed(transport: TLSTransport) -> None:
+    plain, other = socket.socketpair()
+    for each in (transport, PlainTransport(plain)):
+        os.close(each.fileno())
+        each.close()
+        assert each.fileno() == -1
+    other.close()
