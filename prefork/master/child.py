@@ -134,7 +134,7 @@ class _Worker:
         if ready_url:
             from prefork.worker.probe import Probe
 
-            self._loop.hold()
+            self._loop.acceptor.hold()
             Probe(self._loop, ready_url, self._on_probed)
         else:
             self._say_ready()
@@ -145,7 +145,7 @@ class _Worker:
         return self._status
 
     def _say_ready(self) -> None:
-        self._loop.release()
+        self._loop.acceptor.release()
         self._ready = True
         self._row.put('state', scoreboard.READY)
         self._channel.send('ready')
@@ -182,7 +182,7 @@ class _Worker:
     def _orphaned(self) -> None:
         """The master died.  A new one must be able to bind, so the listeners go first."""
         self._loop.unwatch(self._channel)
-        self._loop.close_listeners()
+        self._loop.acceptor.close()
         logger.warning('the master is gone: finishing what there is')
         self._drain(Backlog.LEAVE.value, self._part.settings.graceful_timeout)
 
@@ -198,7 +198,7 @@ class _Worker:
 
     def _listen(self) -> None:
         """The master is another one than made the roster: it can't see to it that somebody is on duty."""
-        self._loop.listen_by_itself()
+        self._loop.acceptor.listen_by_itself()
 
     def _reopen(self, new: int, log: str) -> None:
         self._site.replace_log(log, new)

@@ -174,7 +174,7 @@ def _probe(app: Any, listeners: list[Listener], settings: Settings) -> str:
         complaints.append(complaint)
         loop.stop()
 
-    loop.hold()
+    loop.acceptor.hold()
     Probe(loop, settings.ready_url, done)
     loop.run()
     return complaints[0] if complaints else f'ready_url = {settings.ready_url} was not answered'

@@ -39,7 +39,7 @@ class Probe:
             f'GET /{path} HTTP/1.1\r\nHost: {host or "localhost"}\r\nUser-Agent: prefork\r\nConnection: close\r\n\r\n'
         )
         self._socket.send(head.encode('ascii'))
-        loop.serve(served)
+        loop.acceptor.serve(served)
         loop.watch(self._socket, self._receive)
 
     def _receive(self) -> None:

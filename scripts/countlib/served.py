@@ -37,9 +37,9 @@ def main(application: str, access_log: str, descriptor: str) -> None:
         row=Scoreboard(1)[0],
         access_log=None if log is None else AccessLog(log, settings.access_log_format),
     )
-    loop.hold()
+    loop.acceptor.hold()
     loop.watch(sys.stdin, loop.stop)
-    loop.serve(socket.socket(fileno=int(descriptor)))
+    loop.acceptor.serve(socket.socket(fileno=int(descriptor)))
     gc.collect()
     gc.freeze()  # as in a mold, whose workers collect what their requests leave and nothing else
     loop.run()

@@ -355,7 +355,7 @@ def test_a_call_never_makes_room(serve: Serve, gate: Gate) -> None:
         gate.arrival()
     newcomer = worker.connect()
     newcomer.send(request('GET', '/newcomer'))
-    worker.until(lambda: worker.loop._accept_after > 0)
+    worker.until(lambda: worker.loop.acceptor._not_before > 0)
     assert newcomer.is_quiet()
     gate.let(2)
     for client in running:

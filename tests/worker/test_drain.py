@@ -17,7 +17,7 @@ import pytest
 from prefork import scoreboard
 from prefork.net import listener as listeners
 from prefork.settings import Settings
-from prefork.worker import connection, loop
+from prefork.worker import acceptor, connection
 from prefork.worker.backlog import Backlog
 from prefork.worker.loop import Loop
 from tests.worker.applications import gated
@@ -124,7 +124,7 @@ def test_requests_that_wait_for_a_thread_are_answered(serve: Serve, gate: Gate) 
         if number == 0:
             gate.arrival()
     worker.until_waiting(2)
-    assert not worker.loop._listening
+    assert not worker.loop.acceptor._listening
     drain(worker)
     gate.let(3)
     for number, client in enumerate(clients):
@@ -216,7 +216,7 @@ def test_what_the_kernel_had_queued_is_served(serve: Serve, gate: Gate) -> None:
     running = worker.connect()
     running.send(request('GET', '/slow'))
     gate.arrival()
-    worker.until(lambda: not worker.loop._listening)
+    worker.until(lambda: not worker.loop.acceptor._listening)
     queued = [worker.connect() for _ in range(5)]
     queued[0].send(request('GET', '/sent'))
     drain(worker, backlog=ACCEPT)
@@ -236,7 +236,7 @@ def busy(worker: Worker, gate: Gate) -> Client:
     running = worker.connect()
     running.send(request('GET', '/slow'))
     gate.arrival()
-    worker.until(lambda: not worker.loop._listening)
+    worker.until(lambda: not worker.loop.acceptor._listening)
     return running
 
 
@@ -306,7 +306,7 @@ def test_what_is_still_to_be_accepted_can_be_given_up(serve: Serve, gate: Gate) 
     queued(worker, 1)
     drain(worker, backlog=ACCEPT)
     assert worker.listener.fileno() >= 0
-    worker.in_loop(worker.loop.close_listeners)
+    worker.in_loop(worker.loop.acceptor.close)
     assert worker.listener.fileno() == -1
     gate.let()
     assert running.response().status == 200
@@ -317,7 +317,7 @@ def test_what_is_still_to_be_accepted_can_be_given_up(serve: Serve, gate: Gate) 
 @pytest.mark.skipif(not hasattr(socket, 'TCP_DEFER_ACCEPT'), reason='only Linux has it')
 def test_a_handshake_that_has_begun_is_waited_for(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """The client is connected as far as it knows.  Here the kernel ignores its last segment until data come with it."""
-    monkeypatch.setattr(loop, 'SETTLE', 1.0)
+    monkeypatch.setattr(acceptor, 'SETTLE', 1.0)
     worker = serve(echo)
     worker.listener.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 10)
     client = worker.connect()
@@ -382,7 +382,7 @@ def test_what_the_kernel_had_queued_is_left_to_others(serve: Serve, gate: Gate) 
         running = worker.connect()
         running.send(request('GET', '/slow'))
         gate.arrival()
-        worker.until(lambda: not worker.loop._listening)
+        worker.until(lambda: not worker.loop.acceptor._listening)
         queued = worker.connect()
         drain(worker)
         gate.let()
@@ -453,7 +453,7 @@ def test_stop_while_nobody_listens(serve: Serve, gate: Gate) -> None:
     client = worker.connect()
     client.send(request('GET', '/slow'))
     gate.arrival()
-    worker.until(lambda: not worker.loop._listening)
+    worker.until(lambda: not worker.loop.acceptor._listening)
     worker.loop.call_soon_threadsafe(worker.loop.stop)
     worker.join()
 
@@ -463,10 +463,10 @@ def test_listeners_can_be_closed_first(serve: Serve) -> None:
     worker = serve(echo)
     client = worker.connect()
     assert client.get('/1').body == b'/1 '
-    worker.in_loop(worker.loop.close_listeners)
+    worker.in_loop(worker.loop.acceptor.close)
     assert is_refused(worker)
     assert client.get('/2').headers.get('connection') is None
-    worker.in_loop(worker.loop.close_listeners)
+    worker.in_loop(worker.loop.acceptor.close)
     drain(worker)
     assert client.get('/3').headers['connection'] == 'close'
     client.close()
@@ -496,7 +496,7 @@ def test_orders_may_come_before_the_loop_runs(log: object, order: str) -> None:
     elif order == 'stop':
         loop.call_soon_threadsafe(loop.stop)
     else:
-        loop.call_soon_threadsafe(loop.close_listeners)
+        loop.call_soon_threadsafe(loop.acceptor.close)
         loop.call_soon_threadsafe(loop.stop)
     loop.run()
     assert listener.socket.fileno() == -1
