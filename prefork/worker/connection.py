@@ -543,9 +543,12 @@ class Connection:
         return ClientGone('the client is gone')
 
     def wait_for_room(self) -> None:
-        """Return when the client has read so much that there is room for another block.  Raises ClientGone."""
+        """Send what the client has room for by now, and return when there is room for another block, too.
+
+        Raises ClientGone.
+        """
         out = self.out
-        if out.queued <= HIGH_WATER:
+        if not out.queue:
             return
         crew = self._loop.crew
         self._spools = False
