@@ -206,7 +206,7 @@ class Connection:
         elif phase is RUNNING:
             self._watch(0)  # it has more to say, or has gone; we look when this request is answered
         elif phase is LINGERING:
-            if mask & WRITE:
+            if self._interest == WRITE:  # not the mask: it may tell of the sending that has ended in this round
                 self._hang_up()
             else:
                 self._on_late_bytes()

@@ -515,6 +515,20 @@ def test_a_client_that_is_too_slow_gets_an_answer_and_a_close_notify(
     assert client.is_closed()
 
 
+def test_an_event_that_is_late_ends_nothing_twice(
+    serve: Serve, certificates: Certificates, context: ssl.SSLContext
+) -> None:
+    """It was polled while the response was sent, which others who had their turn first have ended."""
+    worker = serve(hello, **certificates.options)
+    client = worker.connect_tls(context)
+    assert client.get('/', 'Connection: close').body == b'hello'
+    (connection,) = worker.loop.pool.used
+    worker.until(lambda: connection.phase is Phase.LINGERING)
+    worker.in_loop(lambda: connection.on_event(WRITE))
+    assert client.is_closed()
+    assert connection.phase is Phase.LINGERING
+
+
 @pytest.mark.parametrize('sent', [b'', b'GET / HT'], ids=['idle', 'receiving'])
 @pytest.mark.parametrize('end', ['drain', 'stop'])
 def test_a_worker_that_goes_says_goodbye(
