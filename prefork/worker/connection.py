@@ -65,6 +65,7 @@ class Connection:
         '_head',
         '_input',
         '_interest',
+        '_lender',
         '_loop',
         '_pace',
         '_parser',
@@ -98,6 +99,7 @@ class Connection:
         self._loop = loop
         self.phase = FREE
         self._interest = 0  # what the poller watches, 0 where it doesn't know us
+        self._lender: Exchange | None = None  # whose application is called while we watch for room
         self.out = Outbox(loop.settings, loop.clock)
         self.waiter: threading.Lock | None = None
         self._reset()
@@ -202,9 +204,12 @@ class Connection:
         elif phase is SENDING:
             self._on_writable()
         elif phase is STREAMING:
-            self.wake()
+            self._on_streaming(mask)
         elif phase is RUNNING:
+            lender = self._lender
             self._watch(0)  # it has more to say, or has gone; we look when this request is answered
+            if lender is not None:
+                lender.borrow(partial(self._send_for, lender))
         elif phase is LINGERING:
             if mask & WRITE:
                 self._hang_up()
@@ -563,12 +568,31 @@ class Connection:
         """Whether ``exchange.hurry`` will be called if its call goes on for more than a few milliseconds."""
         return self._loop.crew.watches(exchange)
 
+    def ask_for_room(self, exchange: Exchange) -> None:
+        """Have the loop send what is queued while the application goes on."""
+        exchange.asked = True
+        self._loop.call_soon_threadsafe(partial(self._watch_for_room, exchange))
+
     def _hand_over(self, begin: Callable[[], None], wake: threading.Lock) -> None:
         """Let the loop ``begin`` to wait for the client, and release ``wake`` when this thread may go on."""
         self.waiter = wake
         self._loop.call_soon_threadsafe(begin)
 
     # --- for that thread, by the loop ---
+
+    def _watch_for_room(self, exchange: Exchange) -> None:
+        if exchange not in self._loop.crew.running.values():
+            exchange.asked = False  # it has ended, or sleeps by now
+            return
+        self._watch(WRITE)
+        self._lender = exchange
+        exchange.asked = True
+
+    def _send_for(self, lender: Exchange) -> None:
+        """While the application has the thread of ``lender``, which the loop borrows the connection from."""
+        out = self.out
+        if not out.flush() and not out.broken:
+            self._watch_for_room(lender)
 
     def _begin_streaming(self) -> None:
         pace, now = self._pace, self._loop.now
@@ -577,7 +601,7 @@ class Connection:
         self.since = now
         self.deadline = pace.wait(now, self._received)
         self._loop.look_at(self.deadline)
-        self._watch(READ)
+        self._watch(READ | WRITE if self.out.queue else READ)  # it may want to read before it sends more
 
     def _begin_sleeping(self) -> None:
         """The thread sleeps for a moment among those that run, to be parked when another isn't any more; or it goes on,
@@ -613,6 +637,13 @@ class Connection:
         self.deadline = min(deadline, pace.next_look)
         self._loop.look_at(self.deadline)
         return deadline > now
+
+    def _on_streaming(self, mask: int) -> None:
+        out = self.out
+        if mask & WRITE and out.flush():
+            self._watch(READ)
+        if mask & ~WRITE or out.broken:
+            self.wake()
 
     def _on_writable(self) -> None:
         out = self.out
@@ -749,6 +780,9 @@ class Connection:
 
     def _watch(self, interest: int) -> None:
         """Have the poller watch for ``interest``, or for nothing; by the leader alone."""
+        if self._lender is not None:
+            self._lender.asked = False
+            self._lender = None
         if interest == self._interest:
             return
         poller = self._loop.poller
