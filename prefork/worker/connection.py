@@ -15,11 +15,11 @@ from prefork.http1.body import ChunkedBody, CountedBody
 from prefork.http1.head import CHUNKED, CR, END
 from prefork.net.transport import InClear
 from prefork.worker.gateway import Exchange
+from prefork.worker.intake import Intake
 from prefork.worker.outbox import HIGH_WATER, TURN, Outbox
 from prefork.worker.pace import Pace
 from prefork.worker.phase import Phase
 from prefork.worker.poller import READ, WRITE
-from prefork.worker.spool import Spool
 from prefork.worker.stream import BUFFER_SIZE, BodyStream
 
 TYPE_CHECKING = False
@@ -60,22 +60,19 @@ class Connection:
     may ``receive`` then."""
 
     __slots__ = (
-        '_body',
         '_buffer',
         '_head',
-        '_input',
+        '_intake',
         '_interest',
         '_lender',
         '_loop',
-        '_pace',
         '_parser',
         '_preface',
-        '_received',
         '_recv',
         '_scanned',
-        '_sending_pace',
         '_spools',
         '_started',
+        '_stream',
         '_transport',
         'aborted',
         'bodiless',
@@ -108,10 +105,8 @@ class Connection:
         """Forget the last request."""
         self.environ: dict[str, Any] = {}
         self._head = b''
-        self._body: CountedBody | ChunkedBody | None = None
-        self._input: Spool | BodyStream | None = None  # where the body is kept
-        self._pace: Pace | None = None  # of the client, with the body
-        self._sending_pace: Pace | None = None  # and with the response
+        self._intake: Intake | None = None  # of a body that the application gets when it is whole
+        self._stream: BodyStream | None = None  # of one that it reads by itself
         self.minor = 1
         self.persist = True
         self.bodiless = False  # a HEAD request
@@ -139,7 +134,6 @@ class Connection:
         self.own = own
         self._buffer = b''
         self._scanned = 0
-        self._received = 0  # bytes of the present body
         self._started = 0.0
         self.since = self._loop.now
         self.phase = phase
@@ -167,16 +161,15 @@ class Connection:
     @property
     def keeps_up(self) -> bool:
         """Whether its client sends its body, or reads its response, as fast as min_rate asks for."""
-        now = self._loop.now
-        if self.phase is SENDING:
-            pace = self._sending_pace
-            if pace is not None and pace.may_judge(now):
-                pace.judge(now, self.out.read)
-        else:
-            pace = self._pace if self.phase is STREAMING or self._body is not None else None
-            if pace is not None and pace.may_judge(now):
-                pace.judge(now, self._received)
-        return pace is not None and pace.keeps_up
+        phase = self.phase
+        half: Outbox | BodyStream | Intake | None = None
+        if phase is SENDING:
+            half = self.out
+        elif phase is STREAMING:
+            half = self._stream
+        elif phase is RECEIVING:
+            half = self._intake
+        return half is not None and half.keeps_up(self._loop.now)
 
     # --- events ---
 
@@ -184,9 +177,9 @@ class Connection:
         """The socket is ready for what we watch, or broken."""
         phase = self.phase
         if phase is IDLE or phase is RECEIVING:
-            body = self._body
+            intake = self._intake
             try:
-                data = self._recv(RECEIVE_SIZE if body is None else body.receive_size)
+                data = self._recv(RECEIVE_SIZE if intake is None else intake.receive_size)
             except BlockingIOError:
                 return
             except OSError:
@@ -195,8 +188,8 @@ class Connection:
             if not data:
                 self._transport.answer_end()
                 self.close()  # RFC 9112 8: what was cut is never executed
-            elif body is not None:
-                if self._feed_body(data) and self._run():
+            elif intake is not None:
+                if self._take_in(intake, data) and self._run():
                     self.advance()
             else:
                 self._buffer = self._buffer + data if self._buffer else data
@@ -354,20 +347,18 @@ class Connection:
         settings = loop.settings
         body = ChunkedBody(settings.max_body) if length == CHUNKED else CountedBody(length)
         self._buffer = b''
-        self._received = 0
-        self._pace = self._new_pace(0)
         if not settings.request_buffering:
             self.code = 0
-            self._input = BodyStream(self, body, data, expects and not data)
-            self.environ['wsgi.input'] = BufferedReader(self._input, BUFFER_SIZE)
+            stream = self._stream = BodyStream(self, body, data, expects and not data)
+            stream.pace = Pace(settings.min_rate, settings.client_socket_timeout, 0)
+            self.environ['wsgi.input'] = BufferedReader(stream, BUFFER_SIZE)
             return True
-        self._body = body
-        self._input = Spool(settings.body_buffer, settings.spool_dir)
+        intake = self._intake = Intake(body, settings)
         self.phase = RECEIVING
         self.since = loop.now
-        self.deadline = self._pace.wait(loop.now, 0)
+        self.deadline = intake.wait(loop.now)
         if data:
-            return self._feed_body(data)
+            return self._take_in(intake, data)
         if expects and not self._say_continue():
             self.close()
         return False
@@ -379,27 +370,17 @@ class Connection:
         except OSError:  # BlockingIOError too: a client that doesn't read 25 bytes won't read a response
             return False
 
-    def _feed_body(self, data: bytes) -> bool:
-        """Take in more of the body; whether it is complete."""
-        body, spool, pace = self._body, self._input, self._pace
-        assert body is not None and isinstance(spool, Spool) and pace is not None
+    def _take_in(self, intake: Intake, data: bytes) -> bool:
+        """Take in more of the body; whether it is complete.  The intake stays until the request is answered: its file
+        is ours to close."""
         try:
-            payload = body.feed(data)
-            spool.write(payload)
-            self._received += len(data)
-            if not body.done:
-                self.deadline = pace.deadline(self._loop.now, self._received)
+            if not intake.feed(data):
+                self.deadline = intake.deadline(self._loop.now)
                 return False
-            self.environ['wsgi.input'] = spool.take()
+            self._buffer = intake.give(self.environ)
         except ProtocolError as error:
             self.refuse(error)
             return False
-        if isinstance(body, ChunkedBody):
-            # RFC 9112 7.1.3: the coding is taken off, so the request is now one with a length.
-            del self.environ['HTTP_TRANSFER_ENCODING']
-            self.environ['CONTENT_LENGTH'] = str(spool.size)
-        self._buffer = body.rest
-        self._body = None  # the spool stays until the request is answered: its file is ours to close
         return True
 
     def _run(self) -> bool:
@@ -413,8 +394,8 @@ class Connection:
             return False
         self._started = loop.now
         exchange = Exchange(loop.gateway, self)
-        if self._input is not None and isinstance(self._input, BodyStream):
-            self._input.lease = exchange
+        if self._stream is not None:
+            self._stream.lease = exchange
         if crew.call(loop.respond, exchange):
             return self._conclude()
         if exchange.ended:
@@ -466,19 +447,19 @@ class Connection:
 
     def _finish_request(self) -> None:
         """The response is with the client, or never will be: count it, log it, let its files go."""
-        loop = self._loop
+        loop, out = self._loop, self.out
         loop.requests += 1
         if self.failed:
             loop.count_error()
             self.failed = False
         if loop.access_log is not None:
-            sent = min(self.produced, self.out.moved)
+            sent = min(self.produced, out.moved)
             loop.access_log.add(self.client, self.environ, self.line, self.code, sent, loop.clock() - self._started)
         self.environ = {}
         self.produced = 0
-        self.out.moved = 0
-        self._sending_pace = None
-        if self._input is not None:
+        out.moved = 0
+        out.pace = None
+        if self._intake is not None or self._stream is not None:
             self._drop_body()
 
     def refuse(self, error: ProtocolError) -> None:
@@ -532,7 +513,6 @@ class Connection:
             except OSError:
                 break
             else:
-                self._received += len(data)
                 return data
         raise self._lose_client()
 
@@ -595,11 +575,11 @@ class Connection:
             self._watch_for_room(lender)
 
     def _begin_streaming(self) -> None:
-        pace, now = self._pace, self._loop.now
-        assert pace is not None
+        stream, now = self._stream, self._loop.now
+        assert stream is not None
         self.phase = STREAMING
         self.since = now
-        self.deadline = pace.wait(now, self._received)
+        self.deadline = stream.wait(now)
         self._loop.look_at(self.deadline)
         self._watch(READ | WRITE if self.out.queue else READ)  # it may want to read before it sends more
 
@@ -620,21 +600,17 @@ class Connection:
         self._loop.make_parking()
 
     def _begin_sending(self) -> None:
-        now = self._loop.now
-        if self._sending_pace is None:
-            self._sending_pace = self._new_pace(min(self.out.read, 0))
         self.phase = SENDING
-        self.since = now
-        self._sending_pace.wait(now, self.out.read)
+        self.since = now = self._loop.now
+        self.out.wait(now)
         self._look_at_reader()
         self._watch(WRITE)
 
     def _look_at_reader(self) -> bool:
         """See how far a client has read, and when to look again; whether it has time left."""
-        pace, now = self._sending_pace, self._loop.now
-        assert pace is not None
-        deadline = pace.deadline(now, self.out.read)
-        self.deadline = min(deadline, pace.next_look)
+        now = self._loop.now
+        deadline, next_look = self.out.deadlines(now)
+        self.deadline = min(deadline, next_look)
         self._loop.look_at(self.deadline)
         return deadline > now
 
@@ -660,11 +636,10 @@ class Connection:
     def wake(self) -> None:
         """Give the connection back to the thread that waits for it."""
         waiter, self.waiter = self.waiter, None
-        pace = self._pace if self.phase is STREAMING else self._sending_pace
+        half = self._stream if self.phase is STREAMING else self.out
         self._loop.sleepers.pop(self, None)
-        assert waiter is not None
-        if pace is not None:
-            pace.pause(self._loop.now)
+        assert waiter is not None and half is not None
+        half.pause(self._loop.now)
         self.phase = RUNNING
         self._watch(0)
         waiter.release()
@@ -674,8 +649,8 @@ class Connection:
     def expire(self) -> None:
         """The deadline has passed."""
         phase = self.phase
-        if phase is RECEIVING and (self._buffer or self._body is not None):
-            if self._body is None:
+        if phase is RECEIVING and (self._buffer or self._intake is not None):
+            if self._intake is None:
                 self._head = self._buffer
             self.refuse(ProtocolError('the request took too long', 408))
         elif phase is STREAMING:
@@ -747,7 +722,6 @@ class Connection:
             return
         self._drop_body()
         self._buffer = b''
-        self._received = 0
         self.phase = LINGERING
         self.since = self._loop.now
         self.deadline = self._loop.now + time
@@ -770,13 +744,12 @@ class Connection:
         self.out.clear()
 
     def _drop_body(self) -> None:
-        if self._input is not None:
-            self._input.close()
-        self._body = self._input = None
-
-    def _new_pace(self, moved: int) -> Pace:
-        settings = self._loop.settings
-        return Pace(settings.min_rate, settings.client_socket_timeout, moved)
+        if self._intake is not None:
+            self._intake.close()
+            self._intake = None
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
 
     def _watch(self, interest: int) -> None:
         """Have the poller watch for ``interest``, or for nothing; by the leader alone."""
