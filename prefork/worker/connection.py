@@ -213,72 +213,6 @@ class Connection:
         elif phase is PREFACE:
             self._on_preface()
 
-    def _on_preface(self) -> None:
-        """The proxy says for whom it speaks, before TLS and before the first request."""
-        parser = self._preface
-        try:
-            data = self._transport.peek(PREFACE_SIZE)
-            if data:
-                self._transport.skip(parser.feed(data))  # what is to come can be on its way only
-        except BlockingIOError:
-            return
-        except ProtocolError as error:
-            self._loop.note_refusal(self.client[0], error.reason)
-            data = b''
-        except OSError:
-            data = b''
-        if not data:
-            self.close()
-        elif parser.preface is not None:
-            self._introduce(parser.preface)
-
-    def _introduce(self, preface: Preface) -> None:
-        self.own = self._loop.gateway.introduce(self.own, preface)
-        self.client = preface.client or self.client
-        if self._transport.tls:
-            self.phase = HANDSHAKE
-            self.deadline = self._loop.now + self._loop.settings.ssl_handshake_timeout
-        else:
-            self.phase = IDLE  # with what is left of header_timeout
-
-    def _on_handshake(self) -> None:
-        try:
-            self._transport.handshake()
-            self.own.update(self._transport.variables())
-        except BlockingIOError:
-            self._watch(WRITE if self._transport.wants_write else READ)
-            return
-        except InClear as error:
-            self._answer_in_clear(error.transport)
-            return
-        except OSError:
-            self._loop.count_error()
-            self._hang_up()  # a client may be sending its request already, and shall see the alert
-            return
-        self.phase = IDLE
-        self.deadline = self._loop.now + self._loop.settings.header_timeout
-        self._watch(READ)
-        self.on_event(READ)  # OpenSSL may have taken the request in with the end of the handshake
-
-    def _answer_in_clear(self, transport: PlainTransport) -> None:
-        """Who speaks HTTP where TLS is spoken wouldn't understand an alert.  It is the same descriptor."""
-        self._transport = transport
-        self._recv = transport.recv
-        self.out.open(transport)
-        self.refuse(ProtocolError('this port speaks TLS: use https:// instead of http://'))
-
-    def _on_late_bytes(self) -> None:
-        try:
-            data = self._recv(RECEIVE_SIZE)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b''
-        if not data:
-            self.close()
-            return
-        self.deadline = min(self._loop.now + LINGER, self.since + LONGEST_LINGER)
-
     # --- a request ---
 
     def advance(self) -> None:
@@ -487,6 +421,62 @@ class Connection:
         except ClientGone:
             pass  # broken is set: what follows closes
         self._conclude()
+
+    # --- before the first request ---
+
+    def _on_preface(self) -> None:
+        """The proxy says for whom it speaks, before TLS and before the first request."""
+        parser = self._preface
+        try:
+            data = self._transport.peek(PREFACE_SIZE)
+            if data:
+                self._transport.skip(parser.feed(data))  # what is to come can be on its way only
+        except BlockingIOError:
+            return
+        except ProtocolError as error:
+            self._loop.note_refusal(self.client[0], error.reason)
+            data = b''
+        except OSError:
+            data = b''
+        if not data:
+            self.close()
+        elif parser.preface is not None:
+            self._introduce(parser.preface)
+
+    def _introduce(self, preface: Preface) -> None:
+        self.own = self._loop.gateway.introduce(self.own, preface)
+        self.client = preface.client or self.client
+        if self._transport.tls:
+            self.phase = HANDSHAKE
+            self.deadline = self._loop.now + self._loop.settings.ssl_handshake_timeout
+        else:
+            self.phase = IDLE  # with what is left of header_timeout
+
+    def _on_handshake(self) -> None:
+        try:
+            self._transport.handshake()
+            self.own.update(self._transport.variables())
+        except BlockingIOError:
+            self._watch(WRITE if self._transport.wants_write else READ)
+            return
+        except InClear as error:
+            self._answer_in_clear(error.transport)
+            return
+        except OSError:
+            self._loop.count_error()
+            self._hang_up()  # a client may be sending its request already, and shall see the alert
+            return
+        self.phase = IDLE
+        self.deadline = self._loop.now + self._loop.settings.header_timeout
+        self._watch(READ)
+        self.on_event(READ)  # OpenSSL may have taken the request in with the end of the handshake
+
+    def _answer_in_clear(self, transport: PlainTransport) -> None:
+        """Who speaks HTTP where TLS is spoken wouldn't understand an alert.  It is the same descriptor."""
+        self._transport = transport
+        self._recv = transport.recv
+        self.out.open(transport)
+        self.refuse(ProtocolError('this port speaks TLS: use https:// instead of http://'))
 
     # --- for the application's thread, which owns the connection ---
 
@@ -727,6 +717,18 @@ class Connection:
         self.deadline = self._loop.now + time
         self._loop.look_at(self.deadline)
         self._watch(interest)
+
+    def _on_late_bytes(self) -> None:
+        try:
+            data = self._recv(RECEIVE_SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b''
+        if not data:
+            self.close()
+            return
+        self.deadline = min(self._loop.now + LINGER, self.since + LONGEST_LINGER)
 
     def close(self) -> None:
         """Give up the client and the slot."""
