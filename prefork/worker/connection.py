@@ -15,11 +15,11 @@ from prefork.http1.body import ChunkedBody, CountedBody
 from prefork.http1.head import CHUNKED, CR, END
 from prefork.net.transport import InClear
 from prefork.worker.gateway import Exchange
+from prefork.worker.intake import Intake
 from prefork.worker.outbox import HIGH_WATER, TURN, Outbox
 from prefork.worker.pace import Pace
 from prefork.worker.phase import Phase
 from prefork.worker.poller import READ, WRITE
-from prefork.worker.spool import Spool
 from prefork.worker.stream import BUFFER_SIZE, BodyStream
 
 TYPE_CHECKING = False
@@ -60,21 +60,19 @@ class Connection:
     may ``receive`` then."""
 
     __slots__ = (
-        '_body',
         '_buffer',
         '_head',
-        '_input',
+        '_intake',
         '_interest',
+        '_lender',
         '_loop',
-        '_pace',
         '_parser',
         '_preface',
-        '_received',
         '_recv',
         '_scanned',
-        '_sending_pace',
         '_spools',
         '_started',
+        '_stream',
         '_transport',
         'aborted',
         'bodiless',
@@ -98,6 +96,7 @@ class Connection:
         self._loop = loop
         self.phase = FREE
         self._interest = 0  # what the poller watches, 0 where it doesn't know us
+        self._lender: Exchange | None = None  # whose application is called while we watch for room
         self.out = Outbox(loop.settings, loop.clock)
         self.waiter: threading.Lock | None = None
         self._reset()
@@ -106,10 +105,8 @@ class Connection:
         """Forget the last request."""
         self.environ: dict[str, Any] = {}
         self._head = b''
-        self._body: CountedBody | ChunkedBody | None = None
-        self._input: Spool | BodyStream | None = None  # where the body is kept
-        self._pace: Pace | None = None  # of the client, with the body
-        self._sending_pace: Pace | None = None  # and with the response
+        self._intake: Intake | None = None  # of a body that the application gets when it is whole
+        self._stream: BodyStream | None = None  # of one that it reads by itself
         self.minor = 1
         self.persist = True
         self.bodiless = False  # a HEAD request
@@ -137,7 +134,6 @@ class Connection:
         self.own = own
         self._buffer = b''
         self._scanned = 0
-        self._received = 0  # bytes of the present body
         self._started = 0.0
         self.since = self._loop.now
         self.phase = phase
@@ -165,16 +161,15 @@ class Connection:
     @property
     def keeps_up(self) -> bool:
         """Whether its client sends its body, or reads its response, as fast as min_rate asks for."""
-        now = self._loop.now
-        if self.phase is SENDING:
-            pace = self._sending_pace
-            if pace is not None and pace.may_judge(now):
-                pace.judge(now, self.out.read)
-        else:
-            pace = self._pace if self.phase is STREAMING or self._body is not None else None
-            if pace is not None and pace.may_judge(now):
-                pace.judge(now, self._received)
-        return pace is not None and pace.keeps_up
+        phase = self.phase
+        half: Outbox | BodyStream | Intake | None = None
+        if phase is SENDING:
+            half = self.out
+        elif phase is STREAMING:
+            half = self._stream
+        elif phase is RECEIVING:
+            half = self._intake
+        return half is not None and half.keeps_up(self._loop.now)
 
     # --- events ---
 
@@ -182,9 +177,9 @@ class Connection:
         """The socket is ready for what we watch, or broken."""
         phase = self.phase
         if phase is IDLE or phase is RECEIVING:
-            body = self._body
+            intake = self._intake
             try:
-                data = self._recv(RECEIVE_SIZE if body is None else body.receive_size)
+                data = self._recv(RECEIVE_SIZE if intake is None else intake.receive_size)
             except BlockingIOError:
                 return
             except OSError:
@@ -193,8 +188,8 @@ class Connection:
             if not data:
                 self._transport.answer_end()
                 self.close()  # RFC 9112 8: what was cut is never executed
-            elif body is not None:
-                if self._feed_body(data) and self._run():
+            elif intake is not None:
+                if self._take_in(intake, data) and self._run():
                     self.advance()
             else:
                 self._buffer = self._buffer + data if self._buffer else data
@@ -202,9 +197,12 @@ class Connection:
         elif phase is SENDING:
             self._on_writable()
         elif phase is STREAMING:
-            self.wake()
+            self._on_streaming(mask)
         elif phase is RUNNING:
+            lender = self._lender
             self._watch(0)  # it has more to say, or has gone; we look when this request is answered
+            if lender is not None:
+                lender.borrow(partial(self._send_for, lender))
         elif phase is LINGERING:
             if self._interest == WRITE:  # not the mask: it may tell of the sending that has ended in this round
                 self._hang_up()
@@ -214,72 +212,6 @@ class Connection:
             self._on_handshake()
         elif phase is PREFACE:
             self._on_preface()
-
-    def _on_preface(self) -> None:
-        """The proxy says for whom it speaks, before TLS and before the first request."""
-        parser = self._preface
-        try:
-            data = self._transport.peek(PREFACE_SIZE)
-            if data:
-                self._transport.skip(parser.feed(data))  # what is to come can be on its way only
-        except BlockingIOError:
-            return
-        except ProtocolError as error:
-            self._loop.note_refusal(self.client[0], error.reason)
-            data = b''
-        except OSError:
-            data = b''
-        if not data:
-            self.close()
-        elif parser.preface is not None:
-            self._introduce(parser.preface)
-
-    def _introduce(self, preface: Preface) -> None:
-        self.own = self._loop.gateway.introduce(self.own, preface)
-        self.client = preface.client or self.client
-        if self._transport.tls:
-            self.phase = HANDSHAKE
-            self.deadline = self._loop.now + self._loop.settings.ssl_handshake_timeout
-        else:
-            self.phase = IDLE  # with what is left of header_timeout
-
-    def _on_handshake(self) -> None:
-        try:
-            self._transport.handshake()
-            self.own.update(self._transport.variables())
-        except BlockingIOError:
-            self._watch(WRITE if self._transport.wants_write else READ)
-            return
-        except InClear as error:
-            self._answer_in_clear(error.transport)
-            return
-        except OSError:
-            self._loop.count_error()
-            self._hang_up()  # a client may be sending its request already, and shall see the alert
-            return
-        self.phase = IDLE
-        self.deadline = self._loop.now + self._loop.settings.header_timeout
-        self._watch(READ)
-        self.on_event(READ)  # OpenSSL may have taken the request in with the end of the handshake
-
-    def _answer_in_clear(self, transport: PlainTransport) -> None:
-        """Who speaks HTTP where TLS is spoken wouldn't understand an alert.  It is the same descriptor."""
-        self._transport = transport
-        self._recv = transport.recv
-        self.out.open(transport)
-        self.refuse(ProtocolError('this port speaks TLS: use https:// instead of http://'))
-
-    def _on_late_bytes(self) -> None:
-        try:
-            data = self._recv(RECEIVE_SIZE)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b''
-        if not data:
-            self.close()
-            return
-        self.deadline = min(self._loop.now + LINGER, self.since + LONGEST_LINGER)
 
     # --- a request ---
 
@@ -349,20 +281,18 @@ class Connection:
         settings = loop.settings
         body = ChunkedBody(settings.max_body) if length == CHUNKED else CountedBody(length)
         self._buffer = b''
-        self._received = 0
-        self._pace = self._new_pace(0)
         if not settings.request_buffering:
             self.code = 0
-            self._input = BodyStream(self, body, data, expects and not data)
-            self.environ['wsgi.input'] = BufferedReader(self._input, BUFFER_SIZE)
+            stream = self._stream = BodyStream(self, body, data, expects and not data)
+            stream.pace = Pace(settings.min_rate, settings.client_socket_timeout, 0)
+            self.environ['wsgi.input'] = BufferedReader(stream, BUFFER_SIZE)
             return True
-        self._body = body
-        self._input = Spool(settings.body_buffer, settings.spool_dir)
+        intake = self._intake = Intake(body, settings)
         self.phase = RECEIVING
         self.since = loop.now
-        self.deadline = self._pace.wait(loop.now, 0)
+        self.deadline = intake.wait(loop.now)
         if data:
-            return self._feed_body(data)
+            return self._take_in(intake, data)
         if expects and not self._say_continue():
             self.close()
         return False
@@ -374,27 +304,17 @@ class Connection:
         except OSError:  # BlockingIOError too: a client that doesn't read 25 bytes won't read a response
             return False
 
-    def _feed_body(self, data: bytes) -> bool:
-        """Take in more of the body; whether it is complete."""
-        body, spool, pace = self._body, self._input, self._pace
-        assert body is not None and isinstance(spool, Spool) and pace is not None
+    def _take_in(self, intake: Intake, data: bytes) -> bool:
+        """Take in more of the body; whether it is complete.  The intake stays until the request is answered: its file
+        is ours to close."""
         try:
-            payload = body.feed(data)
-            spool.write(payload)
-            self._received += len(data)
-            if not body.done:
-                self.deadline = pace.deadline(self._loop.now, self._received)
+            if not intake.feed(data):
+                self.deadline = intake.deadline(self._loop.now)
                 return False
-            self.environ['wsgi.input'] = spool.take()
+            self._buffer = intake.give(self.environ)
         except ProtocolError as error:
             self.refuse(error)
             return False
-        if isinstance(body, ChunkedBody):
-            # RFC 9112 7.1.3: the coding is taken off, so the request is now one with a length.
-            del self.environ['HTTP_TRANSFER_ENCODING']
-            self.environ['CONTENT_LENGTH'] = str(spool.size)
-        self._buffer = body.rest
-        self._body = None  # the spool stays until the request is answered: its file is ours to close
         return True
 
     def _run(self) -> bool:
@@ -408,8 +328,8 @@ class Connection:
             return False
         self._started = loop.now
         exchange = Exchange(loop.gateway, self)
-        if self._input is not None and isinstance(self._input, BodyStream):
-            self._input.lease = exchange
+        if self._stream is not None:
+            self._stream.lease = exchange
         if crew.call(loop.respond, exchange):
             return self._conclude()
         if exchange.ended:
@@ -461,19 +381,19 @@ class Connection:
 
     def _finish_request(self) -> None:
         """The response is with the client, or never will be: count it, log it, let its files go."""
-        loop = self._loop
+        loop, out = self._loop, self.out
         loop.requests += 1
         if self.failed:
             loop.count_error()
             self.failed = False
         if loop.access_log is not None:
-            sent = min(self.produced, self.out.moved)
+            sent = min(self.produced, out.moved)
             loop.access_log.add(self.client, self.environ, self.line, self.code, sent, loop.clock() - self._started)
         self.environ = {}
         self.produced = 0
-        self.out.moved = 0
-        self._sending_pace = None
-        if self._input is not None:
+        out.moved = 0
+        out.pace = None
+        if self._intake is not None or self._stream is not None:
             self._drop_body()
 
     def refuse(self, error: ProtocolError) -> None:
@@ -502,6 +422,62 @@ class Connection:
             pass  # broken is set: what follows closes
         self._conclude()
 
+    # --- before the first request ---
+
+    def _on_preface(self) -> None:
+        """The proxy says for whom it speaks, before TLS and before the first request."""
+        parser = self._preface
+        try:
+            data = self._transport.peek(PREFACE_SIZE)
+            if data:
+                self._transport.skip(parser.feed(data))  # what is to come can be on its way only
+        except BlockingIOError:
+            return
+        except ProtocolError as error:
+            self._loop.note_refusal(self.client[0], error.reason)
+            data = b''
+        except OSError:
+            data = b''
+        if not data:
+            self.close()
+        elif parser.preface is not None:
+            self._introduce(parser.preface)
+
+    def _introduce(self, preface: Preface) -> None:
+        self.own = self._loop.gateway.introduce(self.own, preface)
+        self.client = preface.client or self.client
+        if self._transport.tls:
+            self.phase = HANDSHAKE
+            self.deadline = self._loop.now + self._loop.settings.ssl_handshake_timeout
+        else:
+            self.phase = IDLE  # with what is left of header_timeout
+
+    def _on_handshake(self) -> None:
+        try:
+            self._transport.handshake()
+            self.own.update(self._transport.variables())
+        except BlockingIOError:
+            self._watch(WRITE if self._transport.wants_write else READ)
+            return
+        except InClear as error:
+            self._answer_in_clear(error.transport)
+            return
+        except OSError:
+            self._loop.count_error()
+            self._hang_up()  # a client may be sending its request already, and shall see the alert
+            return
+        self.phase = IDLE
+        self.deadline = self._loop.now + self._loop.settings.header_timeout
+        self._watch(READ)
+        self.on_event(READ)  # OpenSSL may have taken the request in with the end of the handshake
+
+    def _answer_in_clear(self, transport: PlainTransport) -> None:
+        """Who speaks HTTP where TLS is spoken wouldn't understand an alert.  It is the same descriptor."""
+        self._transport = transport
+        self._recv = transport.recv
+        self.out.open(transport)
+        self.refuse(ProtocolError('this port speaks TLS: use https:// instead of http://'))
+
     # --- for the application's thread, which owns the connection ---
 
     def ask_for_body(self) -> None:
@@ -527,7 +503,6 @@ class Connection:
             except OSError:
                 break
             else:
-                self._received += len(data)
                 return data
         raise self._lose_client()
 
@@ -566,6 +541,11 @@ class Connection:
         """Whether ``exchange.hurry`` will be called if its call goes on for more than a few milliseconds."""
         return self._loop.crew.watches(exchange)
 
+    def ask_for_room(self, exchange: Exchange) -> None:
+        """Have the loop send what is queued while the application goes on."""
+        exchange.asked = True
+        self._loop.call_soon_threadsafe(partial(self._watch_for_room, exchange))
+
     def _hand_over(self, begin: Callable[[], None], wake: threading.Lock) -> None:
         """Let the loop ``begin`` to wait for the client, and release ``wake`` when this thread may go on."""
         self.waiter = wake
@@ -573,14 +553,28 @@ class Connection:
 
     # --- for that thread, by the loop ---
 
+    def _watch_for_room(self, exchange: Exchange) -> None:
+        if exchange not in self._loop.crew.running.values():
+            exchange.asked = False  # it has ended, or sleeps by now
+            return
+        self._watch(WRITE)
+        self._lender = exchange
+        exchange.asked = True
+
+    def _send_for(self, lender: Exchange) -> None:
+        """While the application has the thread of ``lender``, which the loop borrows the connection from."""
+        out = self.out
+        if not out.flush() and not out.broken:
+            self._watch_for_room(lender)
+
     def _begin_streaming(self) -> None:
-        pace, now = self._pace, self._loop.now
-        assert pace is not None
+        stream, now = self._stream, self._loop.now
+        assert stream is not None
         self.phase = STREAMING
         self.since = now
-        self.deadline = pace.wait(now, self._received)
+        self.deadline = stream.wait(now)
         self._loop.look_at(self.deadline)
-        self._watch(READ)
+        self._watch(READ | WRITE if self.out.queue else READ)  # it may want to read before it sends more
 
     def _begin_sleeping(self) -> None:
         """The thread sleeps for a moment among those that run, to be parked when another isn't any more; or it goes on,
@@ -599,23 +593,26 @@ class Connection:
         self._loop.make_parking()
 
     def _begin_sending(self) -> None:
-        now = self._loop.now
-        if self._sending_pace is None:
-            self._sending_pace = self._new_pace(min(self.out.read, 0))
         self.phase = SENDING
-        self.since = now
-        self._sending_pace.wait(now, self.out.read)
+        self.since = now = self._loop.now
+        self.out.wait(now)
         self._look_at_reader()
         self._watch(WRITE)
 
     def _look_at_reader(self) -> bool:
         """See how far a client has read, and when to look again; whether it has time left."""
-        pace, now = self._sending_pace, self._loop.now
-        assert pace is not None
-        deadline = pace.deadline(now, self.out.read)
-        self.deadline = min(deadline, pace.next_look)
+        now = self._loop.now
+        deadline, next_look = self.out.deadlines(now)
+        self.deadline = min(deadline, next_look)
         self._loop.look_at(self.deadline)
         return deadline > now
+
+    def _on_streaming(self, mask: int) -> None:
+        out = self.out
+        if mask & WRITE and out.flush():
+            self._watch(READ)
+        if mask & ~WRITE or out.broken:
+            self.wake()
 
     def _on_writable(self) -> None:
         out = self.out
@@ -632,11 +629,10 @@ class Connection:
     def wake(self) -> None:
         """Give the connection back to the thread that waits for it."""
         waiter, self.waiter = self.waiter, None
-        pace = self._pace if self.phase is STREAMING else self._sending_pace
+        half = self._stream if self.phase is STREAMING else self.out
         self._loop.sleepers.pop(self, None)
-        assert waiter is not None
-        if pace is not None:
-            pace.pause(self._loop.now)
+        assert waiter is not None and half is not None
+        half.pause(self._loop.now)
         self.phase = RUNNING
         self._watch(0)
         waiter.release()
@@ -646,8 +642,8 @@ class Connection:
     def expire(self) -> None:
         """The deadline has passed."""
         phase = self.phase
-        if phase is RECEIVING and (self._buffer or self._body is not None):
-            if self._body is None:
+        if phase is RECEIVING and (self._buffer or self._intake is not None):
+            if self._intake is None:
                 self._head = self._buffer
             self.refuse(ProtocolError('the request took too long', 408))
         elif phase is STREAMING:
@@ -719,12 +715,23 @@ class Connection:
             return
         self._drop_body()
         self._buffer = b''
-        self._received = 0
         self.phase = LINGERING
         self.since = self._loop.now
         self.deadline = self._loop.now + time
         self._loop.look_at(self.deadline)
         self._watch(interest)
+
+    def _on_late_bytes(self) -> None:
+        try:
+            data = self._recv(RECEIVE_SIZE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b''
+        if not data:
+            self.close()
+            return
+        self.deadline = min(self._loop.now + LINGER, self.since + LONGEST_LINGER)
 
     def close(self) -> None:
         """Give up the client and the slot."""
@@ -742,16 +749,18 @@ class Connection:
         self.out.clear()
 
     def _drop_body(self) -> None:
-        if self._input is not None:
-            self._input.close()
-        self._body = self._input = None
-
-    def _new_pace(self, moved: int) -> Pace:
-        settings = self._loop.settings
-        return Pace(settings.min_rate, settings.client_socket_timeout, moved)
+        if self._intake is not None:
+            self._intake.close()
+            self._intake = None
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
 
     def _watch(self, interest: int) -> None:
         """Have the poller watch for ``interest``, or for nothing; by the leader alone."""
+        if self._lender is not None:
+            self._lender.asked = False
+            self._lender = None
         if interest == self._interest:
             return
         poller = self._loop.poller

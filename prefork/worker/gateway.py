@@ -205,7 +205,7 @@ class Exchange(Lease):
 
     def __init__(self, gateway: Gateway, connection: Connection) -> None:
         self.since = 0.0
-        self.claimed = self.ended = self.complete = False
+        self.claimed = self.ended = self.asked = self.complete = False
         self.prompt = True
         self._gateway = gateway
         self.connection = connection
@@ -282,9 +282,9 @@ class Exchange(Lease):
         self.prompt = False
         if not self.connection.is_watched(self):
             self.prompt = True
-        self.since = monotonic()  # here and below, what enter() and leave() do, without their calls
+        self.enter()
         for block in blocks:
-            self.since = 0.0
+            self.since = 0.0  # here and below, what leave() and enter() do, without their calls
             if self.claimed:
                 self.settle()
             if type(block) is not bytes:
@@ -292,19 +292,38 @@ class Exchange(Lease):
             if block and not self._send(block, len(block) if single else None):
                 break  # an iterable without an end, such as a stream of events, would keep its thread for ever
             self.since = monotonic()
-            if self.prompt and out.kept is not None:  # who has set it may have found that since was 0
+            if self.prompt and (out.kept is not None or out.queue):  # who has set it may have found that since was 0
                 self.leave()
                 out.release()
                 self.enter()
         self.leave()
         self._end()
 
+    def enter(self) -> None:
+        """The application has the thread from now on, and what is queued goes out meanwhile.
+
+        PEP 3333, "Buffering and Streaming": no block may wait for what the application does next.  As long as nobody
+        has taken the lead from this call, whoever does so looks after it.
+        """
+        self.since = monotonic()
+        connection = self.connection
+        while connection.out.queue and not (self.asked or self.ended or connection.is_watched(self)):
+            self.leave()
+            connection.ask_for_room(self)
+            self.since = monotonic()
+
     def hurry(self) -> None:
-        """By the thread that has taken the lead from this call: send what is kept back."""
+        """By the thread that has taken the lead from this call: send what is kept back, and what is queued."""
         super().hurry()
         out = self.connection.out
-        if out.kept is not None:
-            self.borrow(out.release_if_there)
+        if out.kept is not None or out.queue:
+            self.borrow(self._catch_up)
+
+    def _catch_up(self) -> None:
+        out = self.connection.out
+        out.release_if_there()
+        if out.queue:
+            self.connection.ask_for_room(self)
 
     def send_file(self, wrapper: FileWrapper) -> None:
         """A file of the kernel's goes by sendfile, from a descriptor of our own; any other is a body of blocks."""

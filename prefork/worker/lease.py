@@ -11,9 +11,12 @@ lets no thread see these in another order, so at least one of the two sees what 
 late gives the claim up, and a thread that finds itself claimed waits for the leader's decision before it touches
 anything.  An ordinary call pays two stores and a look.
 
-In the same way the leader borrows the connection, to send what the thread has kept back: that is a claim that is always
-given up again.  Whoever takes the lead writes ``prompt`` and then reads ``since``; the thread writes ``since`` and then
-reads ``prompt``.  So what was kept back is seen by at least one of the two, and sent.
+In the same way the leader borrows the connection, to send what the thread has kept back, or what the socket had no
+room for: that is a claim that is always given up again.  Whoever takes the lead writes ``prompt`` and then reads
+``since``; the thread writes ``since`` and then reads ``prompt``.  So what was kept back is seen by at least one of the
+two, and sent.  A thread that leaves something queued asks the leader to send it when there is room.  The leader stops
+to watch for that, clears ``asked`` and then reads ``since``; the thread writes ``since`` and then reads ``asked``, to
+ask again.
 """
 
 from __future__ import annotations
@@ -38,16 +41,18 @@ class Lease:
     """One call's.  The thread calls ``enter`` and ``leave``, the leader ``claim``.
 
     ``since`` is when the application got the thread, 0 while it is the server's; ``ended`` whether the connection was
-    taken away, after which nothing of it may be touched; ``prompt`` whether nothing may be kept back.
+    taken away, after which nothing of it may be touched; ``prompt`` whether nothing may be kept back; ``asked`` whether
+    the leader shall send what is queued.
     """
 
-    __slots__ = ('claimed', 'ended', 'prompt', 'since')
+    __slots__ = ('asked', 'claimed', 'ended', 'prompt', 'since')
 
     def __init__(self) -> None:
         self.since = 0.0
         self.claimed = False
         self.ended = False
         self.prompt = True
+        self.asked = False
 
     def enter(self) -> None:
         """The application has the thread from now on."""

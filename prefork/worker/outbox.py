@@ -9,6 +9,7 @@ import os
 from collections import deque
 
 from prefork.errors import ClientGone, ClientTooSlow
+from prefork.worker.pace import Pace
 from prefork.worker.spool import NO_DIRECTORY, open_temporary
 
 TYPE_CHECKING = False
@@ -58,7 +59,8 @@ class Outbox:
     ``queue`` is what waits, ``queued`` how much of it is in memory, ``moved`` the bytes of the present response that
     the client has taken, which whoever begins the next one sets to 0, and ``broken`` whether a send has failed: the
     client is gone, and ``put`` raises ClientGone.  ``kept`` is what is kept back until the next ``release``, which must
-    come before any ``put``.  Where there is a queue, nothing is kept.
+    come before any ``put``.  Where there is a queue, nothing is kept.  ``pace`` is the client's with the present
+    response, None until it was waited for; it ends with the response, as ``moved`` does.
     """
 
     __slots__ = (
@@ -71,6 +73,7 @@ class Outbox:
         'broken',
         'kept',
         'moved',
+        'pace',
         'queue',
         'queued',
     )
@@ -89,12 +92,38 @@ class Outbox:
         self._send = transport.send
         self.queued = 0
         self.moved = 0
+        self.pace: Pace | None = None
         self.broken = False
 
     @property
     def read(self) -> int:
         """The bytes of the response that the client's system has; negative while it still gets the last response."""
         return self.moved - self._transport.unread()
+
+    def wait(self, now: float) -> None:
+        """It is the client's turn to read from now on."""
+        if self.pace is None:
+            settings = self._settings
+            self.pace = Pace(settings.min_rate, settings.client_socket_timeout, min(self.read, 0))
+        self.pace.wait(now, self.read)
+
+    def deadlines(self, now: float) -> tuple[float, float]:
+        """When the client will be too slow, unless it reads more before; and when to ask, as nobody tells."""
+        pace = self.pace
+        assert pace is not None
+        return pace.deadline(now, self.read), pace.next_look
+
+    def pause(self, now: float) -> None:
+        """It isn't the client's turn any more."""
+        if self.pace is not None:
+            self.pace.pause(now)
+
+    def keeps_up(self, now: float) -> bool:
+        """Whether the client, which is waited for, reads as fast as min_rate asks for."""
+        pace = self.pace
+        if pace is not None and pace.may_judge(now):
+            pace.judge(now, self.read)
+        return pace is not None and pace.keeps_up
 
     def put(self, data: bytes | memoryview) -> None:
         """Send ``data``, or what the socket takes of it, and queue the rest.  Raises ClientGone."""

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from prefork.http1.body import ChunkedBody, CountedBody
     from prefork.worker.connection import Connection
     from prefork.worker.lease import Lease
+    from prefork.worker.pace import Pace
 
 BUFFER_SIZE = 65536
 
 
 class BodyStream(io.RawIOBase):
     """``body``, which begins with ``data``, and goes on with what the connection receives, whose ``lease`` a call has.
+    ``pace`` is what is asked of the client while it is waited for.  The connection sets the two.
 
     Until the body has been read to its end the connection doesn't persist: what is left of it would be taken for the
     next request.  Reading raises BodyError where the client sends something else than a body, or too little, or too
@@ -30,8 +32,10 @@ class BodyStream(io.RawIOBase):
     def __init__(self, connection: Connection, body: CountedBody | ChunkedBody, data: bytes, unasked: bool) -> None:
         self._connection: Connection | None = connection
         self.lease: Lease
+        self.pace: Pace
         self._body = body
-        self._received = data  # of it nothing was looked at yet
+        self._data = data  # of it nothing was looked at yet
+        self._received = 0  # bytes that the client was waited for
         self._payload = memoryview(b'')
         self._unasked = unasked  # the client waits for 100 (Continue)
         self._failure: BodyError | None = None
@@ -55,6 +59,25 @@ class BodyStream(io.RawIOBase):
         self._connection = None
         super().close()
 
+    # --- by the loop, while the thread sleeps ---
+
+    def wait(self, now: float) -> float:
+        """It is the client's turn from now on: the first deadline."""
+        return self.pace.wait(now, self._received)
+
+    def pause(self, now: float) -> None:
+        """It isn't the client's turn any more."""
+        self.pace.pause(now)
+
+    def keeps_up(self, now: float) -> bool:
+        """Whether the body comes as fast as min_rate asks for."""
+        pace = self.pace
+        if pace.may_judge(now):
+            pace.judge(now, self._received)
+        return pace.keeps_up
+
+    # --- by the application's thread ---
+
     def _receive(self) -> None:
         if self._failure is not None:
             raise self._failure
@@ -73,8 +96,10 @@ class BodyStream(io.RawIOBase):
             if self._unasked:
                 self._unasked = False
                 connection.ask_for_body()
-            data = self._received or connection.receive()
-            self._received = b''
+            data, self._data = self._data, b''
+            if not data:
+                data = connection.receive()
+                self._received += len(data)
             if not data:
                 raise ProtocolError('the connection ended before the body did')
             self._payload = memoryview(self._body.feed(data))

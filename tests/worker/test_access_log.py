@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from tests.worker.conftest import Serve
-    from tests.worker.harness import Client, Environ, Log, StartResponse
+    from tests.worker.harness import Client, Environ, Gate, Log, StartResponse
 
 
 class Lines:
@@ -258,3 +259,22 @@ def test_a_log_that_nobody_reads_any_more(serve: Serve, log: Log) -> None:
         worker.stop()
     finally:
         os.close(writable)
+
+
+def test_what_is_sent_while_the_application_goes_on(serve: Serve, lines: Lines, gate: Gate) -> None:
+    """It counts as all that the client takes."""
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        start_response('200 OK', list(PLAIN))(bytes(60_000))
+        gate.enter()
+        return []
+
+    worker = serve(app, access_log=AccessLog(lines.writable, '%(body_length)s'))
+    worker.listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    client = worker.connect(receive_buffer=4096)
+    client.send(request(version='1.0'))
+    gate.arrival()
+    client.read_past(b'\r\n\r\n')
+    client.read(60_000)
+    gate.let()
+    assert lines.next() == '60000\n'
