@@ -518,12 +518,9 @@ class Connection:
         return ClientGone('the client is gone')
 
     def wait_for_room(self) -> None:
-        """Send what the client has room for by now, and return when there is room for another block, too.
-
-        Raises ClientGone.
-        """
+        """Return when the client has read so much that there is room for another block.  Raises ClientGone."""
         out = self.out
-        if not out.queue:
+        if out.queued <= HIGH_WATER:
             return
         crew = self._loop.crew
         self._spools = False

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from prefork.worker import handoff
-from prefork.worker.handoff import TICK
 from tests.worker.harness import DEADLINE, PLAIN, Gate, hello, request
 
 if TYPE_CHECKING:
@@ -99,38 +97,6 @@ def test_more_slow_readers_than_threads(serve: Serve) -> None:
         app.check(client)
     assert app.closed == 6
     assert worker.connect().get('/other').body == b'hello'
-
-
-@pytest.mark.parametrize('tick', [TICK, 3600.0])
-def test_what_a_reader_has_room_for_again_is_sent_with_the_next_block(
-    serve: Serve, gate: Gate, monkeypatch: pytest.MonkeyPatch, tick: float
-) -> None:
-    """However little had to wait.  A stream of events must not be late for ever because its client once was.
-
-    The block is sent by its thread, or kept back at first where nobody has found the call long.
-    """
-
-    def app(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
-        start_response('200 OK', list(PLAIN))
-        (connection,) = worker.loop.pool.used
-        while not connection.out.queue:
-            yield bytes(10_000)
-        gate.enter()
-        yield b'event'
-        gate.enter()
-
-    monkeypatch.setattr(handoff, 'TICK', tick)
-    worker = serve(app)
-    client = worker.connect(receive_buffer=4096)
-    client.send(request())
-    gate.arrival()
-    (connection,) = worker.loop.pool.used
-    client.read(connection.out.moved)
-    gate.let()
-    gate.arrival()
-    client.read_past(b'5\r\nevent\r\n')
-    gate.let()
-    assert client.read_past(b'0\r\n\r\n') == b'0\r\n\r\n'
 
 
 def test_a_list_costs_no_thread(serve: Serve) -> None:
