@@ -292,7 +292,7 @@ class Worker:
         return results.get(timeout=DEADLINE)
 
     def take_turns(self) -> None:
-        """Wait until the loop has handled what the clients have sent, alone: the selector reports in order."""
+        """Wait until the loop has handled what the clients have sent, alone: the poller reports in order."""
         if self._other is None:
             self._other = self.connect()
         self._other.send(request('OPTIONS', '*'))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Stage:
-    """A crew whose leader takes jobs from a queue, as the loop takes events from the selector."""
+    """A crew whose leader takes jobs from a queue, as the loop takes events from the poller."""
 
     def __init__(self, threads: int = 4, max_parked: int = 256) -> None:
         self._before = set(threading.enumerate())

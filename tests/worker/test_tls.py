@@ -62,7 +62,7 @@ def test_requests_on_one_connection(serve: Serve, certificates: Certificates, co
 def test_a_large_body(
     serve: Serve, certificates: Certificates, context: ssl.SSLContext, tmp_path: Path, size: int
 ) -> None:
-    """A record holds 16 KiB: what OpenSSL has decrypted already wakes no selector."""
+    """A record holds 16 KiB: what OpenSSL has decrypted already wakes no poller."""
     body = bytes_of(size)
     client = serve(echo, **certificates.options, spool_dir=str(tmp_path)).connect_tls(context)
     for _ in range(2):
