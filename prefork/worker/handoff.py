@@ -165,6 +165,8 @@ class Crew:
             return False
         if self._lead.acquire(False):
             self.leader = me
+            if self._newest is not subject:  # the lead was taken from this call, and now from a later one
+                self.hurry()
             return True
         return False
 

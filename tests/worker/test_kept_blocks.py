@@ -291,6 +291,32 @@ def test_a_block_is_there_whatever_the_application_does_next(
     pytest.fail(f'the slowest block of each round, and whether others have sent: {rounds}')
 
 
+def test_a_block_is_sent_by_a_call_that_ends_and_leads_again(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no sentry that finds the lead free while the newest call goes on, but the thread of an older one."""
+    older, newer = threading.Event(), threading.Event()
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
+        start_response('200 OK', list(PLAIN))
+        if environ['PATH_INFO'] == '/older':
+            block_until(older)
+        else:
+            yield b'block'
+            older.set()
+            block_until(newer)
+
+    worker = serve(app)
+    first = worker.connect()
+    first.send(request('GET', '/older'))
+    worker.until(lambda: worker.loop.crew.running)
+    until_watched(worker)
+    second = worker.connect()
+    monkeypatch.setattr(handoff, 'TICK', 3600.0)
+    second.send(request())
+    second.read_past(b'block\r\n')
+    newer.set()
+    assert second.read_past(b'0\r\n\r\n') == b'0\r\n\r\n'
+
+
 def test_where_nobody_watches_each_block_is_sent_at_once(
     serve: Serve, sends: Sends, monkeypatch: pytest.MonkeyPatch
 ) -> None:
