@@ -14,7 +14,7 @@ from prefork.http1 import grammar, response
 from prefork.http1.body import ChunkedBody, CountedBody
 from prefork.http1.head import CHUNKED, CR, END
 from prefork.net.transport import InClear
-from prefork.worker.gateway import Exchange
+from prefork.worker.exchange import Exchange
 from prefork.worker.intake import Intake
 from prefork.worker.outbox import HIGH_WATER, TURN, Outbox
 from prefork.worker.pace import Pace

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from prefork.settings import Settings
     from prefork.worker.backlog import Backlog
     from prefork.worker.duty import Duty
-    from prefork.worker.gateway import Exchange, WSGIApplication
+    from prefork.worker.exchange import Exchange
+    from prefork.worker.gateway import WSGIApplication
 
     Events: TypeAlias = deque[tuple[int, int]]
 

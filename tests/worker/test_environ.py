@@ -11,7 +11,7 @@ import pytest
 
 from prefork import __version__
 from prefork.settings import Address
-from prefork.worker.gateway import FileWrapper
+from prefork.worker.file_wrapper import FileWrapper
 from tests.worker.applications import Capture
 from tests.worker.harness import DEADLINE, Client, Worker, request, trusting
 

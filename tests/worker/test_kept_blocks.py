@@ -15,7 +15,8 @@ import pytest
 from prefork.http1.response import LAST_CHUNK, encode_chunk
 from prefork.settings import Settings
 from prefork.worker import handoff
-from prefork.worker.gateway import Exchange, Gateway
+from prefork.worker.exchange import Exchange
+from prefork.worker.gateway import Gateway
 from prefork.worker.handoff import Crew
 from prefork.worker.outbox import JOINED, Outbox
 from tests.worker.harness import DEADLINE, PLAIN, hello, request, trusting

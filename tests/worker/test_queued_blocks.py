@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from prefork.worker.gateway import Exchange
+from prefork.worker.exchange import Exchange
 from prefork.worker.phase import Phase
 from tests.worker.harness import PLAIN, Worker, hello, request, trusting
 
