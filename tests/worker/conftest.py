@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -58,3 +59,12 @@ def gate() -> Iterator[Gate]:
     made = Gate()
     yield made
     made.let(1000)
+
+
+@pytest.fixture
+def short_turns() -> Iterator[None]:
+    """Threads take turns after a few bytecodes."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import random
-import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -435,15 +434,6 @@ def test_every_byte_comes_once_and_in_its_place(
         assert not client.is_alive()
     assert not failures
     assert next(helped) > 0, 'no other thread has sent anything'
-
-
-@pytest.fixture
-def short_turns() -> Iterator[None]:
-    """Threads take turns after a few bytecodes."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
 
 
 class Socket:

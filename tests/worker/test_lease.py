@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
 import threading
 from queue import SimpleQueue
 from types import SimpleNamespace
@@ -19,7 +18,7 @@ from prefork.worker.stream import BodyStream
 from tests.worker.harness import DEADLINE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 
 def end(held: Lease, thread: int, since: float) -> bool:
@@ -76,15 +75,6 @@ class Call(threading.Thread):
         assert not self.is_alive()
         assert self.stray is None, f'{self.stray!r} came up after the call'
         return self.outcome
-
-
-@pytest.fixture
-def short_turns() -> Iterator[None]:
-    """Threads take turns after a few bytecodes."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
 
 
 def test_a_call_that_is_not_late_knows_nothing_of_it() -> None:
